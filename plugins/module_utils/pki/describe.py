@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Certificates in words and numbers that may be shown to anybody."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.pki import pem as pem_file
+
+with contextlib.suppress(ImportError):  # the modules report a missing library
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
+
+class UnreadableCertificate(MultimeshError):
+    """A certificate that cannot be parsed."""
+
+
+def parse(der: bytes) -> x509.Certificate:
+    """Parse one certificate and every part of it that is used here.
+
+    Raises UnreadableCertificate. The library parses lazily and raises whatever its parser finds, hence the broad catch.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        _ = certificate.subject, certificate.issuer, certificate.extensions, certificate.not_valid_after_utc
+        _ = certificate.public_key(), certificate.signature_hash_algorithm, certificate.serial_number
+    except Exception as error:  # noqa: BLE001
+        raise UnreadableCertificate(f"not a certificate that can be parsed ({type(error).__name__})") from None
+    return certificate
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """SHA-256 over the DER form: 64 lower-case hexadecimal digits."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def describe(certificate: x509.Certificate, now: datetime | None = None) -> dict[str, Any]:
+    """Describe one certificate; see describe_pem for the keys."""
+    now = now or datetime.now(UTC)
+    return {
+        "subject": certificate.subject.rfc4514_string(),
+        "issuer": certificate.issuer.rfc4514_string(),
+        "serial": f"{certificate.serial_number:x}",
+        "fingerprint_sha256": fingerprint(certificate),
+        "not_before": iso(certificate.not_valid_before_utc),
+        "not_after": iso(certificate.not_valid_after_utc),
+        "days_left": (certificate.not_valid_after_utc - now) // timedelta(days=1),
+        "is_ca": is_ca(certificate),
+        "self_signed": signed_by(certificate, certificate),
+        "uri_constraints": permitted(certificate, x509.UniformResourceIdentifier),
+    }
+
+
+def describe_pem(pem: str | bytes, now: datetime | None = None) -> list[dict[str, Any]]:
+    """Describe every certificate of a PEM file, in the order of the file.
+
+    now: time that days_left counts from, default: the clock.
+    Keys: subject and issuer (RFC 4514), serial (hexadecimal), fingerprint_sha256 (lower-case hexadecimal), not_before and
+    not_after (ISO 8601, UTC), days_left (whole days, negative once expired), is_ca, self_signed,
+    uri_constraints (permitted URI hosts, empty where there is no name constraint).
+    Raises UnreadableCertificate when the file holds no certificate, or one that cannot be parsed. Other blocks are skipped.
+    """
+    content = pem.encode("utf-8", "replace") if isinstance(pem, str) else pem
+    read = pem_file.read(content)
+    blocks = [block for block in read.blocks if block.label == "CERTIFICATE"]
+    if not blocks:
+        reasons = "; ".join(read.defects) or "it has blocks of other kinds only"
+        raise UnreadableCertificate(f"no certificate can be read: {reasons}")
+    return [describe(parse(block.der), now) for block in blocks]
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC with whole seconds, for example 2027-01-31T08:00:00Z."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def is_ca(certificate: x509.Certificate) -> bool:
+    """Whether basicConstraints say CA:TRUE."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether the issuer's name and key are those that signed the certificate. Says nothing about validity or rights."""
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except Exception:  # noqa: BLE001 - a wrong name, a wrong signature and an unknown algorithm are one answer here
+        return False
+    return True
+
+
+def permitted(certificate: x509.Certificate, kind: type[x509.GeneralName]) -> list[str]:
+    """Permitted subtrees of one kind in the name constraints, empty where there are none."""
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return []
+    return [str(name.value) for name in constraints.permitted_subtrees or [] if isinstance(name, kind)]
