@@ -1,0 +1,131 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What an answer, or the lack of one, says about an edge."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ansible_collections.multimesh.istio.plugins.module_utils.verify.probes import HTTP_PROTOCOLS, Call
+
+CURL_UNRESOLVED, CURL_UNCONNECTED, CURL_TIMEOUT = 6, 7, 28
+"""Exit codes of curl (its manual page, EXIT CODES)."""
+
+WAYS_OUT = {
+    "name": "the host does not resolve: is DNS capture on (ISTIO_META_DNS_CAPTURE) and the ServiceEntry applied?",
+    "gateway": "no connection to the exporter's gateway: is its address right and port 15443 reachable from here?",
+    "tls": "the handshake failed: do both meshes share the root, and is the exporter's service account the one exported?",
+    "workload": "the exporter's gateway has no healthy workload for it, or does not export it",
+    "policy": "an AuthorizationPolicy of the exporter refused the caller",
+    "open": "a caller that nobody admitted was answered: is the exporter's AuthorizationPolicy applied?",
+    "timeout": "no answer in time",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One line of the probe's script, parsed.
+
+    exit_code: curl's. status: HTTP status, 0 for none. upstream: the answer came from the workload, not from a sidecar on
+    the way.
+    """
+
+    exit_code: int
+    status: int
+    seconds: float
+    upstream: bool
+    body: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one call.
+
+    layer: ``ok`` or the layer that fails: ``name``, ``gateway``, ``tls``, ``workload``, ``policy``, ``open``, ``timeout``,
+    ``skipped``.
+    """
+
+    call: Call
+    caller: str
+    ok: bool
+    layer: str
+    detail: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for a module's result, with the human line under ``line``."""
+        call = asdict(self.call)
+        call.pop("skip")
+        return {**call, "caller": self.caller, "ok": self.ok, "layer": self.layer, "detail": self.detail, "line": self.line}
+
+    @property
+    def line(self) -> str:
+        """One line for people: verdict, edge, caller, reason."""
+        word = "skip" if self.layer == "skipped" else "ok  " if self.ok else "FAIL"
+        call = self.call
+        what = f"{call.method} " if call.protocol in HTTP_PROTOCOLS and call.method else ""
+        reason = f": {self.detail}" if self.detail else ""
+        return (
+            f"{word} {call.consumer} -> {call.exporter}  {what}{call.host}:{call.port} ({call.protocol}) "
+            f"as {self.caller} is {call.expect if self.ok else self.layer}{reason}"
+        )
+
+
+def parse_line(line: str) -> tuple[int, Answer]:
+    """One output line of the probe's script: the index of its call, and the answer.
+
+    Raises ValueError when the line is none of the script's.
+    """
+    index, exit_code, status, seconds, upstream, grpc_message, body = line.split("\t", 6)
+    text = f"{grpc_message} {body}".strip()
+    return int(index), Answer(int(exit_code), int(status), float(seconds), bool(upstream), text)
+
+
+def judge(call: Call, caller: str, answer: Answer | None) -> Verdict:
+    """The verdict on one call; an answer of None is one that never came back."""
+    if call.skip:
+        return Verdict(call, caller, True, "skipped", call.skip)
+    layer = "timeout" if answer is None else _layer(call, answer)
+    refused = layer == "policy"
+    if call.expect == "denied":
+        if layer == "ok":
+            return Verdict(call, caller, False, "open", WAYS_OUT["open"])
+        if refused:
+            return Verdict(call, caller, True, "ok", "")
+    if layer == "ok":
+        return Verdict(call, caller, True, "ok", "")
+    seen = f" (seen: {_seen(answer)})" if answer else ""
+    return Verdict(call, caller, False, layer, WAYS_OUT[layer] + seen)
+
+
+def _seen(answer: Answer) -> str:
+    status = f"{answer.status} " if answer.status else f"curl exit code {answer.exit_code} "
+    return (status + answer.body[:200]).strip()
+
+
+def _layer(call: Call, answer: Answer) -> str:
+    if answer.exit_code == CURL_UNRESOLVED:
+        return "name"
+    if call.protocol not in (*HTTP_PROTOCOLS, "HTTPS"):
+        return _tcp_layer(call, answer)
+    # A gRPC refusal comes as status 200 with a grpc-message, as does every other answer that a sidecar makes itself.
+    if "RBAC: access denied" in answer.body and (answer.status == 403 or call.protocol == "GRPC"):
+        return "policy"
+    if answer.upstream or (call.protocol != "GRPC" and answer.status and answer.status not in (502, 503, 504)):
+        return "ok"
+    text = answer.body.lower()
+    if "tls_error" in text or "certificate" in text or "ssl" in text:
+        return "tls"
+    if "no healthy upstream" in text or "connection termination" in text or "reset" in text:
+        return "workload"
+    if answer.exit_code == CURL_TIMEOUT:
+        return "timeout"
+    return "gateway"
+
+
+def _tcp_layer(call: Call, answer: Answer) -> str:
+    if answer.exit_code == CURL_TIMEOUT:
+        return "ok"
+    # A refusal by policy and a way that fails look the same to a TCP client: the connection is closed at once.
+    return "policy" if call.expect == "denied" else "workload"
