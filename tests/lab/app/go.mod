@@ -1,0 +1,17 @@
+// SPDX-FileCopyrightText: the multimesh.istio authors
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// The lab's sample application and pause program.
+module multimesh.istio/lab/app
+
+go 1.26.0
+
+require google.golang.org/grpc v1.84.0
+
+require (
+	golang.org/x/net v0.57.0 // indirect
+	golang.org/x/sys v0.47.0 // indirect
+	golang.org/x/text v0.40.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260706201446-f0a921348800 // indirect
+	google.golang.org/protobuf v1.36.11 // indirect
+)
