@@ -61,10 +61,10 @@ def describe_pem(pem: str | bytes, now: datetime | None = None) -> list[dict[str
     """Describe every certificate of a PEM file, in the order of the file.
 
     now: time that days_left counts from, default: the clock.
-    Keys: subject and issuer (RFC 4514), serial (hexadecimal), fingerprint_sha256 (lower-case hexadecimal), not_before and
-    not_after (ISO 8601, UTC), days_left (whole days, negative once expired), is_ca, self_signed,
-    uri_constraints (permitted URI hosts, empty where there is no name constraint).
-    Raises UnreadableCertificate when the file holds no certificate, or one that cannot be parsed. Other blocks are skipped.
+    Keys: subject and issuer (RFC 4514), serial (hexadecimal), fingerprint_sha256 (lower-case hexadecimal), not_before
+    and not_after (ISO 8601, UTC), days_left (whole days, negative once expired), is_ca, self_signed,
+    uri_constraints (permitted URI hosts, empty where there is no name constraint). Blocks of other kinds are skipped.
+    Raises UnreadableCertificate when the file holds no certificate, or one that cannot be parsed.
     """
     content = pem.encode("utf-8", "replace") if isinstance(pem, str) else pem
     read = pem_file.read(content)
@@ -89,7 +89,7 @@ def is_ca(certificate: x509.Certificate) -> bool:
 
 
 def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether the issuer's name and key are those that signed the certificate. Says nothing about validity or rights."""
+    """Whether the issuer's name and key are those that signed the certificate; nothing about validity or rights."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except Exception:  # noqa: BLE001 - a wrong name, a wrong signature and an unknown algorithm are one answer here

@@ -3,8 +3,8 @@
 
 """Strict reading of PEM files (RFC 7468, section 3).
 
-Go, BoringSSL and OpenSSL disagree on what they forgive (byte order marks, text between blocks, long lines). Whatever one
-of them might refuse is a defect here, so a file without defects means the same to all of them.
+Go, BoringSSL and OpenSSL disagree on what they forgive (byte order marks, text between blocks, long lines). Whatever
+one of them might refuse is a defect here, so a file without defects means the same to all of them.
 """
 
 from __future__ import annotations
@@ -83,8 +83,6 @@ def read(content: bytes) -> Pem:
     if len(blocks) > MAX_BLOCKS:
         defects.append(f"it has {len(blocks)} blocks, more than the {MAX_BLOCKS} that are read")
         blocks = blocks[:MAX_BLOCKS]
-    if len({(block.label, block.der) for block in blocks}) < len(blocks):
-        defects.append("it holds the same block twice")
     return Pem(tuple(blocks), tuple(dict.fromkeys(defects)))
 
 

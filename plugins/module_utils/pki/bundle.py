@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The content of Secret ``cacerts``, as istiod reads it (istio/istio, security/pkg/pki/ca/ca.go)."""
+
+from __future__ import annotations
+
+import contextlib
+
+from ansible_collections.multimesh.istio.plugins.module_utils.pki import keys
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import Authority
+
+with contextlib.suppress(ImportError):  # the modules report a missing library
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
+CA_CERT = "ca-cert.pem"
+CA_KEY = "ca-key.pem"
+CERT_CHAIN = "cert-chain.pem"
+ROOT_CERT = "root-cert.pem"
+FILES = (CA_CERT, CA_KEY, CERT_CHAIN, ROOT_CERT)
+
+ISTIO_GENERATED = "istio-generated"
+"""Marks a Secret that istiod wrote itself; never written here."""
+
+
+def certificate_pem(certificate: x509.Certificate) -> bytes:
+    """One PEM block, ending in a line feed."""
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def build(intermediate: Authority, root: x509.Certificate) -> dict[str, bytes]:
+    """The four files of the Secret.
+
+    The chain begins with the intermediate: istiod limits what it issues by the lifetime of the first certificate.
+    """
+    ca, trust = certificate_pem(intermediate.certificate), certificate_pem(root)
+    return {
+        CA_CERT: ca,
+        CA_KEY: keys.private_pem(intermediate.key, passphrase=None),
+        CERT_CHAIN: ca + trust,
+        ROOT_CERT: trust,
+    }
