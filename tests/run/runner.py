@@ -1,0 +1,146 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run checks, keep what they print, count what they ran."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from tests.env.checkout import CHECKOUT
+from tests.lab.progress import format_line, say
+
+OUTPUT = CHECKOUT / "tests" / "output" / "run"
+BEAT_SECONDS = 15.0
+TAIL_LINES = 60
+
+
+class Counts(NamedTuple):
+    """How many of something ran, by outcome."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    @property
+    def good(self) -> bool:
+        """Something ran, and nothing failed or was left out."""
+        return self.passed > 0 and not self.failed and not self.skipped
+
+
+Counter = Callable[[int, str], Counts]
+"""Counts of a finished check from its exit code and its output."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One command. It passes as a whole unless ``counter`` knows better."""
+
+    name: str
+    command: Sequence[str]
+    counter: Counter = field(default=lambda code, _output: Counts(passed=1) if code == 0 else Counts(failed=1))
+    environment: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a check or of a whole stage."""
+
+    name: str
+    counts: Counts
+    seconds: float
+
+
+def junit_counter(report: Path) -> Counter:
+    """A counter that reads a JUnit report, as pytest and ansible-test write it."""
+
+    def count(code: int, _output: str) -> Counts:
+        if not report.is_file():
+            return Counts(failed=1)
+        suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
+
+        def total(key: str) -> int:
+            return sum(int(suite.get(key, 0)) for suite in suites)
+
+        skipped, failed = total("skipped"), total("failures") + total("errors")
+        passed = total("tests") - skipped - failed
+        # An exit code without a failed test: a crash, or nothing collected.
+        return Counts(passed, failed or int(code != 0), skipped)
+
+    return count
+
+
+def last_line(log: Path) -> str:
+    """The latest line of a log that says something, cut to fit a terminal."""
+    with log.open("rb") as handle:
+        handle.seek(max(0, log.stat().st_size - 4096))
+        lines = handle.read().decode(errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")[:100]
+
+
+def run_check(stage: str, check: Check) -> Result:
+    """Run one check with its output in a log file; say something every 15 seconds, and the end of the log if it failed."""
+    title = f"{stage}: {check.name}"
+    log = OUTPUT / stage / f"{check.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+
+    def report(text: str) -> None:
+        say(format_line(time.monotonic() - started, None, f"{title}: {text}"))
+
+    report("begins")
+    with log.open("w") as handle:
+        process = subprocess.Popen(
+            check.command,
+            cwd=CHECKOUT,
+            env=check.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=handle,
+            stderr=subprocess.STDOUT,
+        )
+        while True:
+            try:
+                code = process.wait(BEAT_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                report(last_line(log))
+            except KeyboardInterrupt:
+                process.terminate()
+                process.wait()
+                raise
+    output = log.read_text(errors="replace")
+    counts = check.counter(code, output)
+    report(f"{counts.passed} passed, {counts.failed} failed, {counts.skipped} skipped")
+    if not counts.good:
+        tail = "\n".join(output.splitlines()[-TAIL_LINES:])
+        say(f"{tail}\n{title} is not good (exit code {code}). The whole log: {log}")
+    return Result(check.name, counts, time.monotonic() - started)
+
+
+def run_stage(name: str, checks: Sequence[Check]) -> Result:
+    """Run a stage's checks one after the other, all of them, and add them up."""
+    results = [run_check(name, check) for check in checks]
+    # A check that ran nothing counts as failed: an empty selection proves nothing.
+    counts = [result.counts if sum(result.counts) else Counts(failed=1) for result in results]
+    return Result(name, Counts(*map(sum, zip(*counts, strict=True))), sum(result.seconds for result in results))
+
+
+def summary(results: Sequence[Result]) -> str:
+    """The table at the end. Skipped tests count as failed in its last line: what did not run shows nothing."""
+    lines = [f"{'':10} {'passed':>7} {'failed':>7} {'skipped':>7} {'seconds':>8}"]
+    lines += [
+        f"{result.name:10} {result.counts.passed:7} {result.counts.failed:7} {result.counts.skipped:7} {result.seconds:8.0f}"
+        for result in results
+    ]
+    skipped = sum(result.counts.skipped for result in results)
+    if skipped:
+        lines.append(f"{skipped} skipped, counted as failed")
+    passed = sum(result.counts.passed for result in results)
+    lines.append(f"{passed} passed, {skipped + sum(result.counts.failed for result in results)} failed")
+    return "\n".join(lines)

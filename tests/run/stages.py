@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What `make test` runs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.env import venv
+from tests.env.checkout import CHECKOUT, collections_root, environment
+from tests.run.runner import OUTPUT, Check, Counts, junit_counter
+
+PLAYBOOKS = sorted(path.name for path in (CHECKOUT / "playbooks").glob("*.yml"))
+SANITY_PYTHON = "3.11"
+
+
+def pytest(stage: str, name: str, *arguments: str, variables: Mapping[str, str] | None = None) -> Check:
+    """A pytest run, counted by its JUnit report."""
+    report = OUTPUT / stage / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    command = ["python", "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}", *arguments]
+    return Check(name, command, junit_counter(report), variables)
+
+
+def lint() -> list[Check]:
+    """Form of Python, YAML, roles and playbooks, changelog fragments, licence marks."""
+    return [
+        Check("ruff", ["ruff", "check", "."]),
+        Check("format", ["ruff", "format", "--check", "--diff", "."]),
+        Check("yamllint", ["yamllint", "--strict", "."]),
+        Check("ansible-lint", ["ansible-lint", "--nocolor"]),
+        Check("changelog", ["antsibull-changelog", "lint"]),
+        Check("reuse", ["reuse", "lint"]),
+    ]
+
+
+def types() -> list[Check]:
+    """The collection as Ansible imports it, and the lab and tools as packages of the checkout."""
+    collection = "ansible_collections.multimesh.istio.plugins"
+    packages = [f"{collection}.{path.name}" for path in sorted((CHECKOUT / "plugins").iterdir()) if path.is_dir()]
+    mypy = ["mypy", "--config-file", str(CHECKOUT / ".mypy.ini")]
+    paths = environment(Path(sys.prefix)) | {"MYPYPATH": str(collections_root())}
+    return [
+        Check("plugins", [*mypy, *(part for name in packages for part in ("-p", name))], environment=paths),
+        Check("tools", [*mypy, "-p", "tests.env", "-p", "tests.lab", "-p", "tests.run"], environment=paths),
+    ]
+
+
+def count_sanity(code: int, output: str) -> Counts:
+    """Counts of ``ansible-test sanity`` from what it prints."""
+    ran = len(set(re.findall(r'^Running sanity test "([^"]+)"', output, re.MULTILINE)))
+    skipped = len(re.findall(r"^WARNING: Skip", output, re.MULTILINE))
+    failed = re.search(r"^FATAL: The (\d+) sanity test", output, re.MULTILINE)
+    count = int(failed[1]) if failed else int(code != 0)
+    return Counts(max(0, ran - count - skipped), count, skipped)
+
+
+def sanity() -> list[Check]:
+    """Plain ``ansible-test sanity`` without ignores."""
+    command = ["python", "-m", "tests.run.sanity", "--python", SANITY_PYTHON]
+    return [Check("ansible-test", command, count_sanity)]
+
+
+def unit() -> list[Check]:
+    """The pure core and the rules of the repository."""
+    return [pytest("unit", "pytest", "-n", "2", "tests/unit")]
+
+
+def matrix(name: str) -> list[Check]:
+    """Unit tests, offline rendering and syntax with another ansible-core."""
+    variables = environment(venv.ensure(name))
+    rendered = OUTPUT / name / "rendered"
+    shutil.rmtree(rendered, ignore_errors=True)
+    play = ["ansible-playbook", "--inventory", "inventories/example"]
+    return [
+        pytest(name, "unit", "-n", "2", "tests/unit", variables=variables),
+        Check(
+            "render", [*play, "playbooks/render.yml", "--extra-vars", f"render_dir={rendered}"], environment=variables
+        ),
+        *(
+            Check(f"syntax-{playbook}", [*play, "--syntax-check", f"playbooks/{playbook}"], environment=variables)
+            for playbook in PLAYBOOKS
+        ),
+    ]
+
+
+def molecule() -> list[Check]:
+    """Every role alone, and ``site``, with idempotence."""
+    return [pytest("molecule", "pytest", "tests/molecule")]
+
+
+def e2e() -> list[Check]:
+    """The federation on real clusters."""
+    return [pytest("e2e", "pytest", "tests/e2e")]
+
+
+def soak() -> list[Check]:
+    """The long runs."""
+    return [pytest("soak", "pytest", "-s", "tests/soak")]
+
+
+STAGES: dict[str, Callable[[], list[Check]]] = {
+    "lint": lint,
+    "types": types,
+    "unit": unit,
+    "oldest": lambda: matrix("oldest"),
+    "newest": lambda: matrix("newest"),
+    "sanity": sanity,
+    "molecule": molecule,
+    "e2e": e2e,
+}
+LONG_STAGES = {"soak": soak}
+NEEDS_LAB = frozenset({"molecule", "e2e", "soak"})
