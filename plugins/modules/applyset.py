@@ -1,0 +1,274 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: applyset
+short_description: Make a cluster hold exactly these objects
+version_added: 1.0.0
+description:
+  - Creates what is missing, changes what differs, deletes what is no longer listed, and leaves the rest alone.
+  - The objects form an ApplySet (L(specification,https://kubernetes.io/docs/reference/labels-annotations-taints/)).
+    Its parent is the ConfigMap O(name) in O(namespace), and C(kubectl apply --prune --applyset=configmaps/NAME) works
+    on the same set.
+  - Uses server-side apply with strict field validation, so an unknown field is an error.
+  - An object is unchanged when the fields that this field manager owns are the wanted ones with the wanted values.
+    Defaults, status and the fields of others are never a change. A set that is unchanged costs some reading requests,
+    whose number does not grow with the number of objects, and no writing one.
+  - The parent is written before its members. After an interrupted run, the same run again leads to the same end.
+author:
+  - The multimesh.istio authors (@multimesh)
+extends_documentation_fragment:
+  - multimesh.istio.connection
+  - multimesh.istio.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Sends no writing request. Where a value may only be written differently (V(0.5) and V(500m)), the API server is
+        asked by a dry run of server-side apply, in check mode or not.
+  diff_mode:
+    support: full
+    details:
+      - Shows of each object the fields listed in O(objects) and those applied before.
+      - Values of a Secret are shown as SHA-256 fingerprints.
+  idempotent:
+    support: full
+notes:
+  - Values of Secrets are hidden in the result. Set C(no_log) on the task to keep them out of the system log too.
+options:
+  name:
+    description:
+      - Name of the set, which is the name of its parent ConfigMap.
+    type: str
+    required: true
+  namespace:
+    description:
+      - Namespace of the parent ConfigMap. It must exist, except in check mode.
+      - Objects do not inherit it; each one names its own namespace.
+    type: str
+    default: istio-system
+  objects:
+    description:
+      - All objects of the set, as in a manifest. C(status), nulls and what only a server can say (C(uid),
+        C(resourceVersion) and the like) are left out of them.
+      - An empty list deletes every member and keeps the parent.
+      - Required with O(state=present), not used with O(state=absent).
+    type: list
+    elements: dict
+  state:
+    description:
+      - V(present) makes the cluster hold exactly O(objects).
+      - V(absent) deletes every member and the parent.
+    type: str
+    choices: [present, absent]
+    default: present
+  field_manager:
+    description:
+      - Name under which the fields are owned. Two tools that apply the same set should use the same one.
+    type: str
+    default: multimesh.istio
+  force_conflicts:
+    description:
+      - Take over fields that another field manager owns with other values. Otherwise they are an error that names
+        the manager and the fields.
+    type: bool
+    default: false
+  concurrency:
+    description:
+      - Number of requests under way at once.
+    type: int
+    default: 8
+  crd_timeout:
+    description:
+      - Seconds to wait for a CustomResourceDefinition to be established. Not used in check mode, where objects of kinds
+        that are not there are announced as created.
+    type: int
+    default: 60
+  assume_namespaces:
+    description:
+      - Namespaces that other tasks of the same run create. In check mode they may be missing.
+    type: list
+    elements: str
+    default: []
+seealso:
+  - module: multimesh.istio.mesh_info
+  - module: kubernetes.core.k8s
+"""
+
+EXAMPLES = r"""
+- name: Hold one set of objects, and delete what earlier runs left of it
+  multimesh.istio.applyset:
+    kubeconfig: "{{ mesh_kubeconfig }}"
+    name: shop-policy
+    objects:
+      - apiVersion: security.istio.io/v1
+        kind: PeerAuthentication
+        metadata:
+          name: default
+          namespace: shop
+        spec:
+          mtls:
+            mode: STRICT
+
+- name: Apply what the inventory says a mesh must hold
+  multimesh.istio.applyset:
+    mesh: west
+    kubeconfig: "{{ mesh_kubeconfig }}"
+    name: multimesh-federation
+    objects: "{{ lookup('multimesh.istio.federation', 'west', wantlist=False) }}"
+
+- name: Remove the whole set
+  multimesh.istio.applyset:
+    kubeconfig: "{{ mesh_kubeconfig }}"
+    name: shop-policy
+    state: absent
+"""
+
+RETURN = r"""
+plan:
+  description:
+    - What was done, or in check mode what would be done. Objects are named C(Kind namespace/name), sorted.
+      The parent is one of them.
+  returned: success
+  type: dict
+  contains:
+    create:
+      description: Objects that did not exist.
+      type: list
+      elements: str
+      sample: ["ServiceEntry istio-system/reviews.bookinfo.svc.east.global"]
+    change:
+      description: Objects that differed, or existed without being a member.
+      type: list
+      elements: str
+      sample: ["DestinationRule istio-system/reviews.bookinfo.svc.east.global"]
+    delete:
+      description: Members that are no longer listed.
+      type: list
+      elements: str
+      sample: []
+    unchanged:
+      description: Number of objects that are as they should be.
+      type: int
+      sample: 12
+done:
+  description: When some objects could not be written, the part of RV(plan) that was carried out, in the same form.
+  returned: failure after the first write
+  type: dict
+  sample: {"create": ["ConfigMap shop/settings"], "change": [], "delete": [], "unchanged": 3}
+requests:
+  description: Number of requests sent to the API server.
+  returned: success
+  type: dict
+  contains:
+    get:
+      description: Reading single things, such as the kinds it serves and the parent.
+      type: int
+      sample: 3
+    list:
+      description: Lists of objects.
+      type: int
+      sample: 4
+    dry_run:
+      description: Dry runs of server-side apply.
+      type: int
+      sample: 0
+    write:
+      description: Writing requests.
+      type: int
+      sample: 0
+"""
+
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multimesh.istio.plugins.module_utils.applyset.apply import ApplyError, ApplySet, Settings
+from ansible_collections.multimesh.istio.plugins.module_utils.applyset.diff import differences
+from ansible_collections.multimesh.istio.plugins.module_utils.applyset.parent import parent_key
+from ansible_collections.multimesh.istio.plugins.module_utils.applyset.plan import Plan
+from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import CONNECTION_OPTIONS, Connection
+
+SORTS = ("get", "list", "dry_run", "write")
+
+
+def summary(plan: Plan) -> dict[str, Any]:
+    return {
+        "create": [str(item.key) for item in plan.create],
+        "change": [str(item.desired.key) for item in plan.change],
+        "delete": [str(item.key) for item in plan.delete],
+        "unchanged": len(plan.unchanged),
+    }
+
+
+def secret_values(objects: list[Any]) -> set[str]:
+    """What no output may show: the values of Secrets, as they are written and as they are meant."""
+    secrets = [item for item in objects if isinstance(item, dict) and item.get("kind") == "Secret"]
+    fields = [item.get(field) for item in secrets for field in ("data", "stringData")]
+    written = {str(value) for field in fields if isinstance(field, dict) for value in field.values()}
+    # a short one would hide every other word of the output
+    return {value for value in written if len(value) >= 8}
+
+
+def run(module: AnsibleModule) -> dict[str, Any]:
+    options = module.params
+    settings = Settings(
+        manager=options["field_manager"],
+        force_conflicts=options["force_conflicts"],
+        concurrency=options["concurrency"],
+        crd_timeout=options["crd_timeout"],
+        # whoever names the parent's namespace says that it will be there
+        assumed_namespaces=frozenset([*options["assume_namespaces"], options["namespace"]]),
+    )
+    client = Client.connect(Connection.from_options(options, os.environ), options["concurrency"])
+    applyset = ApplySet(client, parent_key(options["namespace"], options["name"]), settings)
+    objects = options["objects"] if options["state"] == "present" else None
+    module.no_log_values.update(secret_values(objects or []))
+    prepared = applyset.prepare(objects, check_mode=module.check_mode, whole=module._diff)
+    plan = prepared.shown if module.check_mode else applyset.carry_out(prepared)
+    for warning in client.warnings:
+        module.warn(f"{client.mesh}: {warning}")
+    result: dict[str, Any] = {
+        "changed": not plan.empty,
+        "plan": summary(plan),
+        "requests": {sort: client.requests[sort] for sort in SORTS},
+    }
+    if module._diff:
+        result["diff"] = differences(plan, settings.manager)
+    return result
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **CONNECTION_OPTIONS,
+            "name": {"type": "str", "required": True},
+            "namespace": {"type": "str", "default": "istio-system"},
+            "objects": {"type": "list", "elements": "dict"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "field_manager": {"type": "str", "default": "multimesh.istio"},
+            "force_conflicts": {"type": "bool", "default": False},
+            "concurrency": {"type": "int", "default": 8},
+            "crd_timeout": {"type": "int", "default": 60},
+            "assume_namespaces": {"type": "list", "elements": "str", "default": []},
+        },
+        required_if=[("state", "present", ["objects"])],
+        supports_check_mode=True,
+    )
+    try:
+        result = run(module)
+    except ApplyError as error:
+        module.fail_json(msg=str(error), changed=not error.done.empty, done=summary(error.done))
+    except MultimeshError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
