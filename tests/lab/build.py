@@ -44,9 +44,7 @@ class Artifacts:
     istioctl, pilot-agent, pilot-discovery, helm, coredns, fortio, envoy, app, pause. The host's: the keys of
     `packages.PROGRAMS`."""
     images: tuple[str, ...]
-    """Fully qualified names of the images in `image_archive` and `image_store` (see `versions.IMAGE_*`)."""
-    image_archive: Path
-    """One OCI archive with all images, for `ctr -n k8s.io images import`; it carries the full names itself."""
+    """Fully qualified names of the images in `image_store` (`versions.IMAGE_*`)."""
     image_store: Path
     """A containerd root folder that holds all images imported and unpacked already. Copy it with
     `imagestore.clone(image_store, root)` (hard links, well under a second) before a cluster's containerd starts."""
@@ -73,15 +71,14 @@ def ensure_built() -> Artifacts:
     built = (kubernetes, istio, tools, app)
     programs = {**host, **{path.name: path for folder in built for path in (folder / "bin").iterdir()}}
     programs["envoy"] = envoy / "envoy/_bin/envoy"
-    image_folder = _images(programs, istio / "envoy_bootstrap.json", base)
+    store = _image_store(programs, istio / "envoy_bootstrap.json", base)
     cni = packages.cni_plugins()
     if cni is None:
         raise FileNotFoundError("CNI plugins")
     return Artifacts(
         bin=programs,
         images=versions.IMAGES,
-        image_archive=image_folder / "images.tar",
-        image_store=image_folder / "store",
+        image_store=store,
         charts=istio / "charts",
         cni_plugins=cni,
         versions={
@@ -115,23 +112,23 @@ def _base_tree() -> Path:
     return cache.artifact("base", cache.digest(*BASE_PACKAGES, *sources), build) / "base.tar"
 
 
-def _images(programs: Mapping[str, Path], bootstrap: Path, base: Path) -> Path:
-    """The folder with the archive and the containerd store of all images."""
+def _image_store(programs: Mapping[str, Path], bootstrap: Path, base: Path) -> Path:
+    """containerd's folder with all images."""
     used = ("app", "coredns", "envoy", "fortio", "pause", "pilot-agent", "pilot-discovery")
 
     def build(folder: Path) -> None:
-        with progress.step("packing the images", 15):
-            layers = folder / "layers"
-            layers.mkdir()
-            images.write_archive(folder / "images.tar", _image_list(programs, bootstrap, base, layers), _architecture())
-            shutil.rmtree(layers)
+        with progress.step("packing the images", 5):
+            packed = folder / "packed"
+            packed.mkdir()
+            images.write_archive(packed / "images.tar", _image_list(programs, bootstrap, base, packed), _architecture())
         with progress.step("importing the images", 10):
-            imagestore.build(folder / "images.tar", folder / "store")
+            imagestore.build(packed / "images.tar", folder / "store")
+        shutil.rmtree(packed)
 
     # The folders of programs and base have their keys in their names.
     sources = [Path(str(module.__file__)) for module in (images, imagestore, versions)] + [Path(__file__)]
     names = [str(programs[name]) for name in used]
-    return cache.artifact("images", cache.digest(*names, str(bootstrap), str(base), *sources), build)
+    return cache.artifact("images", cache.digest(*names, str(bootstrap), str(base), *sources), build) / "store"
 
 
 def _image_list(programs: Mapping[str, Path], bootstrap: Path, base: Path, folder: Path) -> list[Image]:

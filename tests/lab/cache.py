@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-KEEP_UNUSED_DAYS = 30
+KEEP_UNUSED_DAYS = 7
 
 
 def cache_dir() -> Path:

@@ -38,7 +38,7 @@ KUBERNETES = Module(
         f"k8s.io/kubernetes/cmd/{name}"
         for name in ("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet")
     ),
-    expected_seconds=480,
+    expected_seconds=560,
     stamps=tuple(
         f"k8s.io/component-base/version.{variable}={value}"
         for variable, value in (
@@ -58,7 +58,7 @@ ISTIO = Module(
         "istio.io/istio/istioctl/cmd/istioctl",
         "multimesh.istio/lab/istio/charts",
     ),
-    expected_seconds=420,
+    expected_seconds=470,
     stamps=tuple(
         f"istio.io/istio/pkg/version.{variable}={value}"
         for variable, value in (
@@ -74,7 +74,8 @@ TOOLS = Module(
     name="tools",
     folder=LAB / "go/tools",
     programs=("fortio.org/fortio", "github.com/coredns/coredns", "helm.sh/helm/v3/cmd/helm"),
-    expected_seconds=160,
+    expected_seconds=150,
+    stamps=(f"helm.sh/helm/v3/internal/version.version=v{versions.HELM}",),
 )
 APP = Module(
     name="app",

@@ -43,6 +43,7 @@ def build(archive: Path, store: Path) -> None:
                     raise LabError(f"containerd could not import the lab's images: {done.stderr.strip()}")
             finally:
                 daemon.terminate()
+    shutil.rmtree(store / "io.containerd.grpc.v1.introspection")  # every containerd makes its own identity
 
 
 def _wait(ctr: list[Path | str], daemon: subprocess.Popen[bytes], log: Path) -> None:

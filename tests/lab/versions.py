@@ -15,7 +15,8 @@ FORTIO = "1.68.0"
 HELM = "3.22.0"
 PAUSE = "1"
 APP = "1"
-CURL = "8"
+CURL = "8.11.1"
+"""Tag of the image that the role `verify` calls from by default; in the lab the host's Debian brings its curl."""
 
 GO_MINIMUM = (1, 26)
 """Oldest Go that builds the modules (the `go` line of every go.mod)."""
