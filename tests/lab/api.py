@@ -1,0 +1,267 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lab as tests use it; the command line is a shell around it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.lab import addresses, network, packages, teardown
+from tests.lab.build import Artifacts, ensure_built
+from tests.lab.cluster import Cluster, locality_labels
+from tests.lab.errors import LabError
+from tests.lab.place import Mesh, Place, Record, check_name, machine_lock, write
+from tests.lab.progress import step
+from tests.lab.supervisor import LOGS
+
+DEFAULT_NAME = "demo"
+
+
+class Lab:
+    """The lab `name` of this checkout, up or not. Labs of other names and other checkouts do not concern it.
+
+    Every method raises `LabError` when the machine or the state of the lab does not allow what is asked.
+    """
+
+    def __init__(self, name: str = DEFAULT_NAME) -> None:
+        self.place = Place.of(name)
+
+    def up(
+        self,
+        meshes: Sequence[str],
+        localities: Mapping[str, str] | None = None,
+        *,
+        api_only: bool = False,
+        pod_cidrs: Mapping[str, str] | None = None,
+    ) -> None:
+        """Makes clusters named as `meshes` run, beside those the lab already has. Healthy ones are left alone.
+
+        Args:
+            meshes: Names, DNS labels.
+            localities: ``region[/zone[/subzone]]`` by mesh; a mesh not named keeps what it had.
+            api_only: Only etcd and an API server: no node, no pods. For a mesh's whole life.
+            pod_cidrs: A /24 by mesh, for clusters that share one mesh; `addresses.POD_CIDR` unless given.
+        """
+        packages.require_privileges()
+        for what, given in (("locality", localities), ("pod range", pod_cidrs)):
+            for mesh in given or {}:
+                if mesh not in meshes:
+                    raise LabError(f"{what} of {mesh!r}: it is not among the meshes to bring up: {', '.join(meshes)}")
+        artifacts = _artifacts()
+        with self.place.locked():
+            record = self._decide(meshes, localities or {}, api_only, pod_cidrs or {})
+            self.place.published.mkdir(parents=True, exist_ok=True, mode=0o700)
+            network.ensure_switch(self.place, IPv4Network(record.subnet))
+            clusters = [self._cluster(record, mesh) for mesh in dict.fromkeys(meshes)]
+            with ThreadPoolExecutor(len(clusters)) as pool:
+                starts = [pool.submit(_bring_up, cluster, artifacts) for cluster in clusters]
+            self._publish(record)
+        problems = [str(error) for error in (start.exception() for start in starts) if error]
+        if problems:
+            raise LabError("\n".join(problems))
+
+    def down(self) -> None:
+        """Removes the lab. Raises `LabError` that names whatever is left."""
+        packages.require_privileges()
+        left = teardown.remove(self.place.id)
+        if left:
+            raise LabError("\n".join([f"left of lab {self.place.name}:", *left]))
+
+    def leftovers(self) -> list[str]:
+        """Everything on this machine that belongs to this lab, one line each."""
+        return teardown.leftovers(self.place.id)
+
+    @property
+    def meshes(self) -> list[str]:
+        """Names of the lab's clusters; none if it is down."""
+        record = self.place.load()
+        return list(record.meshes) if record else []
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """By mesh: what ``state.json`` says and ``healthy``, ``programs``."""
+        found = {}
+        for mesh in self.meshes:
+            cluster = self.cluster(mesh)
+            running = cluster.remote.pid() is not None
+            programs = cluster.remote.order("status")["programs"] if running else {}
+            found[mesh] = {**cluster.state(), "healthy": running and cluster.is_healthy(), "programs": programs}
+        return found
+
+    def cluster(self, mesh: str) -> Cluster:
+        record = self.place.load()
+        if not record or mesh not in record.meshes:
+            known = ", ".join(record.meshes) if record else "none"
+            raise LabError(f"lab {self.place.name} has no mesh {mesh!r} (it has: {known}): `up` makes one")
+        return self._cluster(record, mesh)
+
+    def kubeconfig(self, mesh: str | None = None) -> Path:
+        """The kubeconfig of one mesh; without `mesh` the merged one, whose contexts are named as the meshes."""
+        return self.place.kubeconfig(mesh) if mesh else self.place.published / "config"
+
+    def node_address(self, mesh: str) -> str:
+        """The address of the node, the API server and every Service of type LoadBalancer."""
+        return self.cluster(mesh).settings.address
+
+    def audit_log(self, mesh: str) -> Path:
+        """The API server's audit log: a JSON event per line, written before the request is answered."""
+        return self.cluster(mesh).audit_log
+
+    def logs(self, mesh: str, program: str = "supervisor") -> Path:
+        """The log file of one program of a cluster."""
+        path = self.cluster(mesh).folder / LOGS / f"{program}.log"
+        if not path.exists():
+            known = ", ".join(sorted(file.stem for file in path.parent.glob("*.log")))
+            raise LabError(f"{mesh} has no log of {program!r}; it has: {known}")
+        return path
+
+    def stop_api(self, mesh: str) -> None:
+        """Stops the API server and waits for its end; pods go on."""
+        self._order(mesh, "stop")
+
+    def start_api(self, mesh: str) -> None:
+        """Starts the API server again and waits until it is ready."""
+        self._order(mesh, "start")
+        self.cluster(mesh).wait_for_api()
+
+    def kill(self, mesh: str) -> None:
+        """Ends all processes of a cluster at once, pods included, like a power cut. Its data stay; see `restart`."""
+        with self.place.locked():
+            self.cluster(mesh).kill()
+
+    def restart(self, mesh: str) -> None:
+        """Starts a cluster again with the data it had, whether it runs or not, and waits until it is ready."""
+        self.kill(mesh)
+        self.up([mesh])
+
+    def disconnect(self, mesh: str) -> None:
+        """Cuts a cluster off from the host and from all other clusters; everything in it goes on."""
+        network.set_link(self.place, self.node_address(mesh), up=False)
+
+    def connect(self, mesh: str) -> None:
+        """Undoes `disconnect`."""
+        network.set_link(self.place, self.node_address(mesh), up=True)
+
+    def exec_in_node(self, mesh: str, argv: Sequence[str], timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Runs a program of the host on the cluster's node: its network, mounts and processes. Output is captured."""
+        pid = self.cluster(mesh).remote.pid()
+        if pid is None:
+            raise LabError(f"{mesh} does not run: `up` starts it")
+        enter = ["nsenter", f"--target={pid}", "--net", "--mount", "--pid", "--"]
+        return subprocess.run(
+            [*enter, *argv], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def kubectl(self, mesh: str, *args: str, stdin: str | None = None, timeout: float = 120.0) -> str:
+        """Runs the lab's kubectl against a cluster and returns what it printed; `LabError` if it fails."""
+        kubectl = _artifacts().bin["kubectl"]
+        done = subprocess.run(
+            [str(kubectl), f"--kubeconfig={self.kubeconfig(mesh)}", *args],
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if done.returncode:
+            raise LabError(f"{mesh}: kubectl {' '.join(args)}: exit code {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+    def apply(self, mesh: str, manifests: Iterable[Mapping[str, Any]]) -> None:
+        """Server-side apply of manifests, in order; see `tests.lab.manifests`."""
+        api = self.cluster(mesh).api()
+        for manifest in manifests:
+            api.apply(dict(manifest))
+
+    def _order(self, mesh: str, order: str) -> None:
+        cluster = self.cluster(mesh)
+        cluster.remote.order(order, "kube-apiserver")
+        if order == "stop":
+            cluster.wait_until_stopped("kube-apiserver")
+
+    def _cluster(self, record: Record, mesh: str) -> Cluster:
+        return Cluster(self.place, mesh, record.meshes[mesh], IPv4Network(record.subnet))
+
+    def _decide(
+        self, meshes: Sequence[str], localities: Mapping[str, str], api_only: bool, pod_cidrs: Mapping[str, str]
+    ) -> Record:
+        """Reserves addresses for new meshes and writes that down before anything is made."""
+        for mesh in meshes:
+            check_name("mesh", mesh)
+            locality_labels(localities.get(mesh, ""))
+        with machine_lock():
+            record = self.place.load()
+            if not record:
+                record = Record(self.place.name, str(self.place.checkout), str(network.free_subnet()))
+            for mesh in meshes:
+                old = record.meshes.get(mesh)
+                if old and old.api_only != api_only:
+                    kind = "an API server only" if old.api_only else "a whole cluster"
+                    raise LabError(f"{mesh} is {kind}: run `down` first to change that")
+                taken = [other.address for other in record.meshes.values()]
+                address = old.address if old else str(addresses.mesh_address(IPv4Network(record.subnet), taken))
+                record.meshes[mesh] = Mesh(
+                    address,
+                    pod_cidrs.get(mesh) or (old.pod_cidr if old else str(addresses.POD_CIDR)),
+                    localities.get(mesh) or (old.locality if old else ""),
+                    api_only,
+                )
+            self.place.save(record)
+        return record
+
+    def _publish(self, record: Record) -> None:
+        """Writes what users read: the merged kubeconfig and ``state.json``."""
+        configs = []
+        for mesh in record.meshes:
+            if self.place.kubeconfig(mesh).exists():
+                configs.append(yaml.safe_load(self.place.kubeconfig(mesh).read_text()))
+        write(self.place.published / "config", yaml.safe_dump(merge_kubeconfigs(configs), sort_keys=False))
+        state = {
+            "lab": record.name,
+            "id": self.place.id,
+            "subnet": record.subnet,
+            "meshes": {mesh: self._cluster(record, mesh).state() for mesh in record.meshes},
+        }
+        write(self.place.published / "state.json", json.dumps(state, indent=2) + "\n")
+
+
+def merge_kubeconfigs(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One kubeconfig with the contexts of all; the first one's is current."""
+    merged: dict[str, Any] = {"apiVersion": "v1", "kind": "Config"}
+    for section in ("clusters", "users", "contexts"):
+        merged[section] = [entry for config in configs for entry in config[section]]
+    merged["current-context"] = configs[0]["current-context"] if configs else ""
+    return merged
+
+
+def _bring_up(cluster: Cluster, artifacts: Artifacts) -> None:
+    if cluster.remote.pid() and cluster.is_healthy():
+        return
+    with step(f"{cluster.mesh}: starting the API server", 8):
+        cluster.start(artifacts)
+        cluster.publish()
+        cluster.wait_for_api()
+    if not cluster.settings.api_only:
+        with step(f"{cluster.mesh}: starting the node and its DNS", 12):
+            cluster.wait_for_node()
+
+
+def _artifacts() -> Artifacts:
+    """What was built; with ``MULTIMESH_LAB_BIN``, the programs in that folder and on the path, without images."""
+    folder = os.environ.get("MULTIMESH_LAB_BIN")
+    if not folder:
+        return ensure_built()
+    host = ("etcd", "containerd", "runc", "ctr")
+    programs = {name: Path(path) for name in host if (path := shutil.which(name))}
+    programs.update({path.name: path for path in Path(folder).iterdir()})
+    none = Path("/nonexistent")
+    return Artifacts(programs, (), image_store=none, charts=none, cni_plugins=Path("/usr/lib/cni"), versions={})

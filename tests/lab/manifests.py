@@ -1,0 +1,194 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Kubernetes objects that the lab puts into its clusters: DNS, the sample application, clients. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.lab import versions
+from tests.lab.components import CLUSTER_DNS, CLUSTER_DOMAIN
+
+Manifest = dict[str, Any]
+
+APP_PORTS = {"http": 8080, "grpc": 8079, "tcp": 9000, "tls": 8443}
+"""Ports of the sample application, by Service port name; Service and containers use the same numbers."""
+
+_DNS = {"name": "coredns", "namespace": "kube-system"}
+_COREFILE = f"""\
+.:53 {{
+    errors
+    health
+    ready
+    kubernetes {CLUSTER_DOMAIN} in-addr.arpa ip6.arpa {{
+        pods insecure
+        fallthrough in-addr.arpa ip6.arpa
+        ttl 5
+    }}
+    template ANY ANY {{
+        rcode NXDOMAIN
+    }}
+    cache 5
+    reload 2s
+}}
+"""
+
+
+def dns(image: str) -> list[Manifest]:
+    """CoreDNS as clusters usually have it, save that there is no name server outside to ask."""
+    labels = {"k8s-app": "kube-dns"}
+    subject = {"kind": "ServiceAccount", **_DNS}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:coredns"}
+    container = {
+        "name": "coredns",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["-conf", "/etc/coredns/Corefile"],
+        "ports": [
+            {"name": "dns", "containerPort": 53, "protocol": "UDP"},
+            {"name": "dns-tcp", "containerPort": 53, "protocol": "TCP"},
+        ],
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}, "periodSeconds": 1},
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+        "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns", "readOnly": True}],
+    }
+    pod = {
+        "serviceAccountName": "coredns",
+        "dnsPolicy": "Default",
+        "priorityClassName": "system-cluster-critical",
+        "terminationGracePeriodSeconds": 1,
+        "containers": [container],
+        "volumes": [{"name": "config", "configMap": {"name": "coredns"}}],
+    }
+    service = {
+        "selector": labels,
+        "clusterIP": CLUSTER_DNS,
+        "ports": [
+            {"name": "dns", "port": 53, "protocol": "UDP"},
+            {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+        ],
+    }
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": dict(_DNS)},
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": "system:coredns"},
+            "rules": [
+                {
+                    "apiGroups": [""],
+                    "resources": ["endpoints", "services", "pods", "namespaces"],
+                    "verbs": ["list", "watch"],
+                },
+                {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+            ],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "system:coredns"},
+            "roleRef": role,
+            "subjects": [subject],
+        },
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": dict(_DNS), "data": {"Corefile": _COREFILE}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": labels},
+            "spec": service,
+        },
+        _deployment("coredns", "kube-system", labels, pod),
+    ]
+
+
+def path_of_dns() -> str:
+    """API path of the Deployment among `dns`."""
+    return "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
+
+
+def namespace(name: str, labels: Mapping[str, str] | None = None) -> Manifest:
+    """A namespace; ``{"istio-injection": "enabled"}`` gives its pods a sidecar."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels or {})}}
+
+
+def app(
+    mesh: str,
+    namespace: str,
+    name: str,
+    *,
+    version: str = "v1",
+    replicas: int = 1,
+    service_account: str | None = None,
+    ports: Mapping[str, int] | None = None,
+    image: str = versions.IMAGE_APP,
+) -> list[Manifest]:
+    """The sample application as Service `name`: it answers with its mesh, the host it was called by and the caller.
+
+    `ports` (default `APP_PORTS`) are the Service's by port name: http, grpc, tcp, tls. `service_account` defaults to
+    `name`. Several versions of one name stand side by side behind one Service.
+    """
+    account = service_account or name
+    labels = {"app": name, "version": version}
+    container = {
+        "name": "app",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "env": [{"name": "MESH", "value": mesh}, {"name": "SERVICE", "value": name}],
+        "ports": [{"name": port, "containerPort": number} for port, number in APP_PORTS.items()],
+        "readinessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 1},
+        "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+    }
+    pod = {"serviceAccountName": account, "terminationGracePeriodSeconds": 2, "containers": [container]}
+    service_ports = [
+        {"name": port, "port": number, "targetPort": APP_PORTS[port]} for port, number in (ports or APP_PORTS).items()
+    ]
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": namespace}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name, "namespace": namespace, "labels": {"app": name}},
+            "spec": {"selector": {"app": name}, "ports": service_ports},
+        },
+        _deployment(f"{name}-{version}", namespace, labels, pod, replicas),
+    ]
+
+
+def fortio(namespace: str, name: str = "fortio", *, image: str = versions.IMAGE_FORTIO) -> list[Manifest]:
+    """A pod with a service account of its own, to run ``kubectl exec deploy/<name> -- fortio load ...`` in."""
+    return _client(namespace, name, image, {"args": ["server"]})
+
+
+def curl(namespace: str, name: str = "curl", *, image: str = versions.IMAGE_CURL) -> list[Manifest]:
+    """A pod with a service account of its own, to run ``kubectl exec deploy/<name> -- curl ...`` in."""
+    return _client(namespace, name, image, {"command": ["sleep", "infinity"]})
+
+
+def _client(namespace: str, name: str, image: str, run: dict[str, list[str]]) -> list[Manifest]:
+    container = {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        **run,
+        "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+    }
+    pod = {"serviceAccountName": name, "terminationGracePeriodSeconds": 1, "containers": [container]}
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}},
+        _deployment(name, namespace, {"app": name}, pod),
+    ]
+
+
+def _deployment(name: str, namespace: str, labels: dict[str, str], pod: Manifest, replicas: int = 1) -> Manifest:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
