@@ -85,7 +85,7 @@ def last_line(log: Path) -> str:
 
 
 def run_check(stage: str, check: Check) -> Result:
-    """Run one check with its output in a log file; say something every 15 seconds, and the end of the log if it failed."""
+    """Run one check with its output in a log file, a sign of life every 15 seconds, and the log's end if it failed."""
     title = f"{stage}: {check.name}"
     log = OUTPUT / stage / f"{check.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -134,10 +134,9 @@ def run_stage(name: str, checks: Sequence[Check]) -> Result:
 def summary(results: Sequence[Result]) -> str:
     """The table at the end. Skipped tests count as failed in its last line: what did not run shows nothing."""
     lines = [f"{'':10} {'passed':>7} {'failed':>7} {'skipped':>7} {'seconds':>8}"]
-    lines += [
-        f"{result.name:10} {result.counts.passed:7} {result.counts.failed:7} {result.counts.skipped:7} {result.seconds:8.0f}"
-        for result in results
-    ]
+    for result in results:
+        counts = result.counts
+        lines.append(f"{result.name:10} {counts.passed:7} {counts.failed:7} {counts.skipped:7} {result.seconds:8.0f}")
     skipped = sum(result.counts.skipped for result in results)
     if skipped:
         lines.append(f"{skipped} skipped, counted as failed")

@@ -30,7 +30,7 @@ sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", *wanted]))
 
 
 def prepare_home(home: Path) -> None:
-    """A home for ansible-test, which keeps its environments there and drops all variables that tell pip where to look."""
+    """A home for ansible-test, which keeps its environments there and hides from pip all variables meant for it."""
     script = home / PIP_SCRIPT
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(PIP_BOOTSTRAP)
@@ -48,7 +48,7 @@ def prepare_home(home: Path) -> None:
 
 
 def copy_tree(target: Path) -> None:
-    """Copy what git would commit: ansible-test wants the path ``ansible_collections/<namespace>/<name>``, not a link."""
+    """Copy what git would commit: ansible-test wants ``ansible_collections/<namespace>/<name>`` to be no link."""
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(listing, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.split("\0")
     for name in filter(None, names):
