@@ -66,7 +66,7 @@ class Lab:
             clusters = [self._cluster(record, mesh) for mesh in dict.fromkeys(meshes)]
             with ThreadPoolExecutor(len(clusters)) as pool:
                 starts = [pool.submit(_bring_up, cluster, artifacts) for cluster in clusters]
-            self._publish(record)
+            self._publish(record, artifacts)
         problems = [str(error) for error in (start.exception() for start in starts) if error]
         if problems:
             raise LabError("\n".join(problems))
@@ -162,11 +162,14 @@ class Lab:
             [*enter, *argv], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
         )
 
+    def kubectl_command(self, mesh: str, *args: str) -> list[str]:
+        """The command line of the lab's kubectl against a cluster, for whoever runs it in the background."""
+        return [str(_artifacts().bin["kubectl"]), f"--kubeconfig={self.kubeconfig(mesh)}", *args]
+
     def kubectl(self, mesh: str, *args: str, stdin: str | None = None, timeout: float = 120.0) -> str:
         """Runs the lab's kubectl against a cluster and returns what it printed; `LabError` if it fails."""
-        kubectl = _artifacts().bin["kubectl"]
         done = subprocess.run(
-            [str(kubectl), f"--kubeconfig={self.kubeconfig(mesh)}", *args],
+            self.kubectl_command(mesh, *args),
             input=stdin or "",
             capture_output=True,
             text=True,
@@ -181,6 +184,13 @@ class Lab:
         api = self.cluster(mesh).api()
         for manifest in manifests:
             api.apply(dict(manifest))
+
+    def wait_ready(self, mesh: str, namespaces: Iterable[str], timeout_seconds: int = 120) -> None:
+        """Waits until every Deployment of these namespaces is available."""
+        for namespace in namespaces:
+            if self.kubectl(mesh, "get", "deployments", "-n", namespace, "-o", "name"):
+                wait = ["wait", "--for=condition=Available", "deployment", "--all", f"--timeout={timeout_seconds}s"]
+                self.kubectl(mesh, *wait, "-n", namespace, timeout=timeout_seconds + 10)
 
     def _order(self, mesh: str, order: str) -> None:
         cluster = self.cluster(mesh)
@@ -218,7 +228,7 @@ class Lab:
             self.place.save(record)
         return record
 
-    def _publish(self, record: Record) -> None:
+    def _publish(self, record: Record, artifacts: Artifacts) -> None:
         """Writes what users read: the merged kubeconfig and ``state.json``."""
         configs = []
         for mesh in record.meshes:
@@ -230,6 +240,8 @@ class Lab:
             "id": self.place.id,
             "subnet": record.subnet,
             "meshes": {mesh: self._cluster(record, mesh).state() for mesh in record.meshes},
+            "charts": str(artifacts.charts),
+            "binaries": {name: str(path) for name, path in sorted(artifacts.bin.items())},
         }
         write(self.place.published / "state.json", json.dumps(state, indent=2) + "\n")
 
@@ -245,6 +257,8 @@ def merge_kubeconfigs(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _bring_up(cluster: Cluster, artifacts: Artifacts) -> None:
     if cluster.remote.pid() and cluster.is_healthy():
+        if not cluster.settings.api_only:
+            cluster.label_node()
         return
     with step(f"{cluster.mesh}: starting the API server", 8):
         cluster.start(artifacts)

@@ -16,6 +16,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.kube.discovery imp
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource, describe
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.transport import Transport
 
+_PODS = Resource("", "v1", "Pod", "pods", True)
 _METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 
 
@@ -120,6 +121,16 @@ class Client:
             self._send("write", call, "DELETE", resource.path(namespace, name), body=body)
         except errors.NotFoundError:
             return
+
+    def pod_log(self, namespace: str, name: str, container: str) -> str:
+        """What a container of a pod printed; empty while there is no log to read."""
+        call = errors.Call(self.mesh, "get", f"log of Pod {namespace}/{name}")
+        path = f"{_PODS.path(namespace, name)}/log"
+        try:
+            answer = self._transport.send(call, "GET", path, query={"container": container}, accept="*/*")
+        except (errors.NotFoundError, errors.InvalidError):
+            return ""  # the container has not started
+        return answer.raw.decode(errors="replace")
 
     def _fetch(self, path: str, accept: str) -> Mapping[str, Any]:
         return self._send("get", errors.Call(self.mesh, "get", path), "GET", path, accept=accept)

@@ -24,10 +24,11 @@ _CONNECT_TIMEOUT = 10.0  # seconds
 
 @dataclass(frozen=True)
 class Answer:
-    """A successful answer: the decoded JSON object and the texts of its Warning headers."""
+    """A successful answer: the decoded JSON object, the texts of its Warning headers, and what came as it came."""
 
     body: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    raw: bytes = b""
 
 
 class Transport:
@@ -89,11 +90,11 @@ class Transport:
                 status = int(response.status)
                 content = _decode(response.data)
                 if status < 400:
-                    if content is None:
+                    if content is None and "json" in accept:
                         raise errors.ServerError(
                             f"{call}: HTTP {status} without a JSON object: this is no Kubernetes API server.", status
                         )
-                    return Answer(content, _warnings(response.headers))
+                    return Answer(content or {}, _warnings(response.headers), response.data)
                 retry_after = response.headers.get("Retry-After")
                 failure = errors.refused(call, status, content or {}, retry_after)
                 if status not in _RETRIED or isinstance(failure, errors.InvalidError):

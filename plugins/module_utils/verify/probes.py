@@ -20,6 +20,8 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 HTTP_PROTOCOLS = ("HTTP", "HTTP2", "GRPC")
 PROBE_LABEL = "multimesh.istio/probe"
+CONTAINER = "probe"
+END_OF_ROUND = "--"
 TCP_HOLD_SECONDS = 2
 """A TCP connection that stays open this long was accepted by the workload: a sidecar accepts every connection at first
 and closes it at once when the way to the workload fails or a policy refuses it."""
@@ -102,8 +104,13 @@ def pod_name(probe: Probe) -> str:
     return f"multimesh-probe-{re.sub(r'[^a-z0-9-]', '-', probe.service_account)}"[:63].rstrip("-")
 
 
-def pod_manifest(probe: Probe, image: str, revision: str, lifetime_seconds: int) -> dict[str, Any]:
+def pod_manifest(
+    probe: Probe, *, image: str, revision: str, call_timeout_seconds: int, lifetime_seconds: int
+) -> dict[str, Any]:
     """The Pod of a probe: unprivileged, with a sidecar, and ended by the kubelet when nobody removes it.
+
+    It makes its calls over and over and prints their outcome: reading a log asks for less trust than running commands
+    in a pod, and a federation that was just applied takes some seconds to reach every proxy.
 
     image: an image with ``sh`` and ``curl``.
     revision: Istio revision that injects the sidecar; empty for the default one.
@@ -119,7 +126,12 @@ def pod_manifest(probe: Probe, image: str, revision: str, lifetime_seconds: int)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": pod_name(probe), "namespace": probe.namespace, "labels": labels},
+        "metadata": {
+            "name": pod_name(probe),
+            "namespace": probe.namespace,
+            "labels": labels,
+            "annotations": {"proxy.istio.io/config": '{"holdApplicationUntilProxyStarts": true}'},
+        },
         "spec": {
             "serviceAccountName": probe.service_account,
             "automountServiceAccountToken": False,
@@ -128,10 +140,10 @@ def pod_manifest(probe: Probe, image: str, revision: str, lifetime_seconds: int)
             "terminationGracePeriodSeconds": 1,
             "containers": [
                 {
-                    "name": "probe",
+                    "name": CONTAINER,
                     "image": image,
                     "imagePullPolicy": "IfNotPresent",
-                    "command": ["sleep", str(lifetime_seconds)],
+                    "command": ["sh", "-c", script(probe.calls, call_timeout_seconds)],
                     "resources": {"requests": {"cpu": "1m", "memory": "8Mi"}, "limits": {"memory": "128Mi"}},
                     "securityContext": {
                         "allowPrivilegeEscalation": False,
@@ -146,21 +158,22 @@ def pod_manifest(probe: Probe, image: str, revision: str, lifetime_seconds: int)
     }
 
 
-def script(calls: Iterable[tuple[int, Call]], timeout_seconds: int) -> str:
-    """A POSIX shell script that makes all calls at once and prints one line for each.
+def script(calls: Iterable[Call], timeout_seconds: int) -> str:
+    """A POSIX shell script that makes all calls at once, again and again, and prints one line for each.
 
-    A line is: index, curl's exit code, HTTP status, seconds, x-envoy-upstream-service-time, grpc-message, the start of
-    the body, separated by tabs. See :func:`..verdict.parse_line`.
+    A line is: index of the call, curl's exit code, HTTP status, seconds, x-envoy-upstream-service-time, grpc-message,
+    the start of the body, separated by tabs (see :func:`..verdict.parse_line`); ``--`` ends a round.
     """
-    lines = ["t() { head -c 300 | tr '\\n\\t' '  '; }"]
-    for index, call in calls:
+    lines = ["t() { head -c 300 | tr '\\n\\t' '  '; }", "while :; do"]
+    for index, call in enumerate(calls):
+        if call.skip:
+            continue
         url = f"{_scheme(call.protocol)}://{call.host}:{call.port}"
         if call.protocol in HTTP_PROTOCOLS or call.protocol == "HTTPS":
             lines.append(f"( {_http_call(index, call, url + call.path, timeout_seconds)} ) &")
         else:
             lines.append(f"( {_tcp_call(index, url)} ) &")
-    lines.append("wait")
-    return "\n".join(lines)
+    return "\n".join([*lines, "wait", f"echo {END_OF_ROUND}", "sleep 1", "done"])
 
 
 def _scheme(protocol: str) -> str:
@@ -173,7 +186,15 @@ def _http_call(index: int, call: Call, url: str, timeout_seconds: int) -> str:
     options = ["-sS", "-k", "--max-time", str(timeout_seconds), "-o", "-"]
     if call.protocol == "GRPC":
         # Any answer with a gRPC status proves the edge; no method of the service has to be known.
-        options += ["--http2-prior-knowledge", "-X", "POST", "-H", "content-type: application/grpc", "-H", "te: trailers"]
+        options += [
+            "--http2-prior-knowledge",
+            "-X",
+            "POST",
+            "-H",
+            "content-type: application/grpc",
+            "-H",
+            "te: trailers",
+        ]
     else:
         if call.protocol == "HTTP2":
             options.append("--http2-prior-knowledge")
@@ -182,7 +203,7 @@ def _http_call(index: int, call: Call, url: str, timeout_seconds: int) -> str:
     command = " ".join(["curl", *map(shlex.quote, options), "-w", shlex.quote(form), shlex.quote(url)])
     return (
         f"o=$({command} 2>&1); e=$?; s=$(printf '%s' \"$o\" | tail -n 1); b=$(printf '%s' \"$o\" | sed '$d' | t); "
-        f"printf '%s\\t%s\\t%s\\t%s\\n' {index} $e \"$s\" \"$b\""
+        f'printf \'%s\\t%s\\t%s\\t%s\\n\' {index} $e "$s" "$b"'
     )
 
 

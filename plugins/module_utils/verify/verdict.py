@@ -8,7 +8,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ansible_collections.multimesh.istio.plugins.module_utils.verify.probes import HTTP_PROTOCOLS, Call
+from ansible_collections.multimesh.istio.plugins.module_utils.verify.probes import (
+    END_OF_ROUND,
+    HTTP_PROTOCOLS,
+    Call,
+)
 
 CURL_UNRESOLVED, CURL_UNCONNECTED, CURL_TIMEOUT = 6, 7, 28
 """Exit codes of curl (its manual page, EXIT CODES)."""
@@ -16,7 +20,7 @@ CURL_UNRESOLVED, CURL_UNCONNECTED, CURL_TIMEOUT = 6, 7, 28
 WAYS_OUT = {
     "name": "the host does not resolve: is DNS capture on (ISTIO_META_DNS_CAPTURE) and the ServiceEntry applied?",
     "gateway": "no connection to the exporter's gateway: is its address right and port 15443 reachable from here?",
-    "tls": "the handshake failed: do both meshes share the root, and is the exporter's service account the one exported?",
+    "tls": "the handshake failed: do both meshes share the root, and does the exported service account serve it?",
     "workload": "the exporter's gateway has no healthy workload for it, or does not export it",
     "policy": "an AuthorizationPolicy of the exporter refused the caller",
     "open": "a caller that nobody admitted was answered: is the exporter's AuthorizationPolicy applied?",
@@ -28,8 +32,8 @@ WAYS_OUT = {
 class Answer:
     """One line of the probe's script, parsed.
 
-    exit_code: curl's. status: HTTP status, 0 for none. upstream: the answer came from the workload, not from a sidecar on
-    the way.
+    exit_code: curl's. status: HTTP status, 0 for none. upstream: the answer came from the workload, and not from a
+    sidecar on the way.
     """
 
     exit_code: int
@@ -43,8 +47,8 @@ class Answer:
 class Verdict:
     """What became of one call.
 
-    layer: ``ok`` or the layer that fails: ``name``, ``gateway``, ``tls``, ``workload``, ``policy``, ``open``, ``timeout``,
-    ``skipped``.
+    layer: ``ok``, ``skipped``, or the layer that fails: ``name``, ``gateway``, ``tls``, ``workload``, ``policy``,
+    ``open``, ``timeout``.
     """
 
     call: Call
@@ -57,7 +61,14 @@ class Verdict:
         """Plain data for a module's result, with the human line under ``line``."""
         call = asdict(self.call)
         call.pop("skip")
-        return {**call, "caller": self.caller, "ok": self.ok, "layer": self.layer, "detail": self.detail, "line": self.line}
+        return {
+            **call,
+            "caller": self.caller,
+            "ok": self.ok,
+            "layer": self.layer,
+            "detail": self.detail,
+            "line": self.line,
+        }
 
     @property
     def line(self) -> str:
@@ -80,6 +91,14 @@ def parse_line(line: str) -> tuple[int, Answer]:
     index, exit_code, status, seconds, upstream, grpc_message, body = line.split("\t", 6)
     text = f"{grpc_message} {body}".strip()
     return int(index), Answer(int(exit_code), int(status), float(seconds), bool(upstream), text)
+
+
+def last_round(log: str) -> dict[int, Answer]:
+    """Answers of the last complete round in a probe's log, by index of the call; empty when there is none yet."""
+    rounds = log.split(f"{END_OF_ROUND}\n")
+    if len(rounds) < 2:
+        return {}
+    return dict(parse_line(line) for line in rounds[-2].splitlines() if line.count("\t") >= 6)
 
 
 def judge(call: Call, caller: str, answer: Answer | None) -> Verdict:

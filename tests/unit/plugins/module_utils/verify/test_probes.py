@@ -49,13 +49,13 @@ def test_methods_that_change_something_are_never_called():
 @pytest.mark.parametrize("protocol", ["HTTP", "HTTP2", "GRPC", "HTTPS", "TCP", "TLS"])
 def test_the_script_is_a_shell_script(protocol):
     (probe,) = probes.plan_probes([edge([{}], protocol)], "probes")
-    text = probes.script(enumerate(probe.calls), 5)
+    text = probes.script(probe.calls, 5)
     assert subprocess.run(["sh", "-n"], input=text, text=True, check=False).returncode == 0
 
 
 def test_hosts_and_paths_are_quoted():
     (probe, _rest) = probes.plan_probes([edge([{"namespace": "a", "paths": ["/$(reboot)'"]}])], "b")
-    text = probes.script(enumerate(probe.calls), 5)
+    text = probes.script(probe.calls, 5)
     assert "$(reboot)'\"'\"''" in text.replace("\\", "")
 
 
@@ -91,3 +91,18 @@ def test_judgement(protocol, expect, line, layer):
     assert found.ok is (layer == "ok")
     assert ("FAIL" in found.line) is (not found.ok)
     assert found.ok or found.detail
+
+
+def test_only_a_complete_round_counts():
+    line = "{}\t0\t200\t0.01\t3\t\thello\n"
+    log = "noise of the shell\n" + line.format(0) + "--\n" + line.format(1) + "--\n" + line.format(2)
+    assert list(verdict.last_round(log)) == [1]
+    assert verdict.last_round(line.format(0)) == {}
+
+
+def test_the_pod_holds_no_credentials_and_ends_by_itself():
+    (probe,) = probes.plan_probes([edge([{}])], "probes")
+    pod = probes.pod_manifest(probe, image="curl", revision="canary", call_timeout_seconds=5, lifetime_seconds=60)
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert pod["spec"]["activeDeadlineSeconds"] == 60
+    assert pod["metadata"]["labels"]["istio.io/rev"] == "canary"

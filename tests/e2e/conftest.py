@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One lab of three meshes for all end-to-end tests, federated once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.e2e import scenario
+from tests.e2e.support import AuditLog, Federation
+from tests.lab.api import Lab
+
+MESHES = ("east", "west", "north")
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Three fresh clusters, with the same pod and service ranges in each."""
+    lab = Lab(os.environ.get("MULTIMESH_LAB", "test"))
+    lab.down()
+    lab.up(list(MESHES))
+    yield lab
+    if os.environ.get("MULTIMESH_KEEP_LAB") != "1":
+        lab.down()
+
+
+@pytest.fixture(scope="session")
+def unfederated(lab: Lab) -> Federation:
+    """The inventory of the tests, with nothing run yet."""
+    folder = Path(lab.place.published) / "e2e"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    federation = Federation(lab, folder)
+    federation.write_inventory(scenario.hosts())
+    return federation
+
+
+@pytest.fixture(scope="session")
+def first_check(unfederated: Federation) -> SimpleNamespace:
+    """``site --check --diff`` on empty clusters: the run and the write requests it sent."""
+    logs = {mesh: AuditLog(unfederated.lab.audit_log(mesh)) for mesh in MESHES}
+    run = unfederated.play("site", "--check", "--diff")
+    return SimpleNamespace(run=run, writes={mesh: log.writes() for mesh, log in logs.items()})
+
+
+@pytest.fixture(scope="session")
+def first_run(unfederated: Federation, first_check: SimpleNamespace) -> SimpleNamespace:  # noqa: ARG001, for its order
+    """The first real ``site``, with the services of the scenario deployed behind it."""
+    run = unfederated.play("site", "--diff").ok()
+    scenario.deploy(unfederated.lab)
+    return SimpleNamespace(run=run)
+
+
+@pytest.fixture(scope="session")
+def federation(unfederated: Federation, first_run: SimpleNamespace) -> Federation:  # noqa: ARG001, for its order
+    """Three federated meshes with their services running."""
+    return unfederated

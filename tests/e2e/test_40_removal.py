@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the inventory no longer says goes away everywhere, and nothing else changes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+from tests.e2e import scenario
+from tests.e2e.scenario import LEDGER, MESHES, NAMESPACE
+from tests.e2e.support import AuditLog, wait_for
+
+KINDS = "serviceentries,destinationrules,virtualservices,gateways,authorizationpolicies,peerauthentications"
+
+
+def held(federation, mesh):
+    """Every Istio object of a cluster: identity -> resourceVersion."""
+    items = federation.kubectl_json(mesh, "get", KINDS, "-A")["items"]
+    return {
+        (item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]): item["metadata"]["resourceVersion"]
+        for item in items
+    }
+
+
+def test_a_removed_export_takes_exactly_its_objects_along(federation):
+    hosts = scenario.hosts()
+    federation.write_inventory(hosts)
+    federation.play("site").ok()
+    before = {mesh: held(federation, mesh) for mesh in MESHES}
+    hosts["east"]["mesh_exports"].append(LEDGER)
+    federation.write_inventory(hosts)
+    federation.play("site").ok()
+    during = {mesh: held(federation, mesh) for mesh in MESHES}
+    federation.write_inventory(scenario.hosts())
+    logs = {mesh: AuditLog(federation.lab.audit_log(mesh)) for mesh in MESHES}
+    federation.play("site", "--diff").ok()
+    after = {mesh: held(federation, mesh) for mesh in MESHES}
+
+    assert {mesh: set(during[mesh]) - set(before[mesh]) for mesh in MESHES} == {
+        "east": {("AuthorizationPolicy", "vault", "multimesh-ledger")},
+        "west": {
+            (kind, "istio-system", "ledger.vault.svc.east.global")
+            for kind in ("ServiceEntry", "DestinationRule", "VirtualService")
+        },
+        "north": set(),
+    }
+    gateway = ("Gateway", "istio-system", "multimesh-exports")
+    for mesh in MESHES:
+        assert set(after[mesh]) == set(before[mesh])
+        touched = {key for key in after[mesh] if after[mesh][key] != during[mesh][key]}
+        assert touched == ({gateway} if mesh == "east" else set())
+        print(f"{mesh}: {logs[mesh].writes()}")
+    assert logs["north"].writes() == []
+
+
+def test_removing_a_mesh_costs_the_others_no_request(federation):
+    federation.write_inventory(scenario.hosts())
+    federation.play("site").ok()
+    url = "http://greeter.{}.svc.{}.global/"
+    count = 2000
+    loads = {}
+    for caller, callee in (("east", "west"), ("west", "east")):
+        command = ["fortio", "load", "-quiet", "-json", "-", "-qps", "50", "-c", "4", "-n", str(count)]
+        execute = ["exec", "-n", NAMESPACE, "deploy/load", "-c", "load", "--", *command, url.format(NAMESPACE, callee)]
+        loads[caller] = subprocess.Popen(
+            federation.lab.kubectl_command(caller, *execute), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    federation.play("remove", "-e", '{"remove_meshes": ["north"]}').ok()
+    for caller, load in loads.items():
+        output, _none = load.communicate(timeout=120)
+        result = json.loads(output[output.index("{") :])
+        print(f"load of {caller}: {result['RetCodes']}")
+        assert result["RetCodes"] == {"200": count}
+    for mesh in ("east", "west"):
+        assert not [key for key in held(federation, mesh) if "north" in key[2]]
+    assert held(federation, "north") == {}
+    federation.write_inventory(scenario.hosts())
+    federation.play("site").ok()
+    wait_for(
+        lambda: federation.call("east", NAMESPACE, "caller", url.format(NAMESPACE, "north"))[0] == 200,
+        "north is back after one run",
+    )

@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Clusters that are down and playbooks that are killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from tests.e2e import scenario
+from tests.e2e.scenario import LEDGER, MESHES, NAMESPACE
+
+# A cluster that is down cannot tell what the inventory leaves out.
+OFFLINE_LEDGER = LEDGER | {
+    "ports": [{"number": 80, "name": "http", "protocol": "HTTP", "target_port": 8080}],
+    "service_accounts": ["ledger"],
+    "selector": {"app": "ledger"},
+}
+KILLS = int(os.environ.get("MULTIMESH_KILLS", "5"))
+
+
+def roots(federation):
+    """The root certificate in each mesh's cacerts."""
+    return {
+        federation.kubectl_json(mesh, "get", "secret", "-n", "istio-system", "cacerts")["data"]["root-cert.pem"]
+        for mesh in MESHES
+    }
+
+
+def test_one_api_server_down_stops_only_its_own_mesh(federation):
+    hosts = scenario.hosts()
+    hosts["west"]["mesh_exports"].append(OFFLINE_LEDGER | {"consumers": ["all"]})
+    federation.write_inventory(hosts)
+    federation.lab.stop_api("north")
+    try:
+        run = federation.play("site")
+    finally:
+        federation.lab.start_api("north")
+    assert run.returncode != 0
+    assert "north: " in run.output
+    assert run.recap["north"]["failed"] + run.recap["north"]["unreachable"] == 1
+    assert run.recap["east"]["failed"] == run.recap["west"]["failed"] == 0
+    names = federation.lab.kubectl("east", "get", "serviceentries", "-n", "istio-system", "-o", "name")
+    assert "ledger.vault.svc.west.global" in names
+    assert f"greeter.{NAMESPACE}.svc.north.global" in names, "what was known of north is kept"
+
+    federation.play("site").ok()
+    assert "ledger.vault.svc.west.global" in federation.lab.kubectl(
+        "north", "get", "serviceentries", "-n", "istio-system"
+    )
+    federation.write_inventory(scenario.hosts())
+    federation.play("site").ok()
+
+
+@pytest.mark.parametrize("attempt", range(KILLS))
+def test_a_killed_run_is_finished_by_the_next(federation, attempt):
+    before = roots(federation)
+    hosts = scenario.hosts()
+    if attempt % 2 == 0:
+        hosts["east"]["mesh_exports"].append(OFFLINE_LEDGER)
+    federation.write_inventory(hosts)
+    for mesh in MESHES:
+        # Something to do in every phase, so that the kill can meet a write.
+        federation.lab.kubectl(
+            mesh, "delete", "peerauthentication", "-n", "istio-system", "default", "--ignore-not-found"
+        )
+    moment = random.Random(f"{attempt}").uniform(1, 25)
+    process = federation.start("site")
+    time.sleep(moment)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    print(f"killed after {moment:.1f} s")
+
+    federation.play("site").ok()
+    again = federation.play("site").ok()
+    assert {mesh: counts["changed"] for mesh, counts in again.recap.items()} == dict.fromkeys(MESHES, 0)
+    assert roots(federation) == before
+    assert len(before) == 1
