@@ -44,6 +44,7 @@ _SECRETS = Resource("", "v1", "Secret", "secrets", namespaced=True)
 _NAMESPACES = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DNS_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_LONGEST_LIFETIME = timedelta(days=30 * 365)
 _WINDOW = 24
 
 
@@ -148,6 +149,14 @@ def _validate(request: Request) -> None:
             f"{request.mesh}: mesh_trust_domain: {domain!r} cannot be a trust domain, expected a lower-case DNS name "
             "of the mesh's own, not cluster.local. Name one such as east.mesh."
         )
+    for variable, lifetime in (
+        ("root_lifetime_days", request.root_lifetime),
+        ("intermediate_lifetime_days", request.lifetime),
+    ):
+        if not timedelta(0) < lifetime <= _LONGEST_LIFETIME:
+            raise MultimeshError(
+                f"{request.mesh}: {variable}: {lifetime.days} cannot be used, expected 1 to {_LONGEST_LIFETIME.days}."
+            )
     for index, name in enumerate(request.dns_domains):
         if not _DNS_NAME.fullmatch(name):
             raise MultimeshError(
