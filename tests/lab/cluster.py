@@ -104,8 +104,17 @@ class Cluster:
         for manifest in manifests.dns(versions.IMAGE_COREDNS):
             api.apply(manifest)
         self._wait("its node is not ready", node_ready)
-        api.merge(node, {"metadata": {"labels": locality_labels(self.settings.locality)}})
+        self.label_node()
         self._wait("its DNS is not ready", dns_ready)
+
+    def label_node(self) -> None:
+        """Tells Kubernetes the locality, unless it knows."""
+        api = self.api()
+        node = f"/api/v1/nodes/{self.mesh}"
+        wanted = locality_labels(self.settings.locality)
+        labels = api.request("GET", node)["metadata"]["labels"]
+        if any(labels.get(label) != value for label, value in wanted.items()):
+            api.merge(node, {"metadata": {"labels": wanted}})
 
     def wait_until_stopped(self, program: str) -> None:
         """Waits for the end of a program that was ordered to stop."""

@@ -18,19 +18,21 @@ APP_PORTS = {"http": 8080, "grpc": 8079, "tcp": 9000, "tls": 8443}
 
 _DNS = {"name": "coredns", "namespace": "kube-system"}
 _COREFILE = f"""\
+{CLUSTER_DOMAIN}:53 in-addr.arpa:53 ip6.arpa:53 {{
+    errors
+    kubernetes {CLUSTER_DOMAIN} in-addr.arpa ip6.arpa {{
+        ttl 5
+    }}
+    cache 5
+    reload 2s
+}}
 .:53 {{
     errors
     health
     ready
-    kubernetes {CLUSTER_DOMAIN} in-addr.arpa ip6.arpa {{
-        pods insecure
-        fallthrough in-addr.arpa ip6.arpa
-        ttl 5
-    }}
     template ANY ANY {{
         rcode NXDOMAIN
     }}
-    cache 5
     reload 2s
 }}
 """
