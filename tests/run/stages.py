@@ -57,7 +57,7 @@ def count_sanity(code: int, output: str) -> Counts:
     skipped = len(re.findall(r"^WARNING: Skip", output, re.MULTILINE))
     failed = re.search(r"^FATAL: The (\d+) sanity test", output, re.MULTILINE)
     count = int(failed[1]) if failed else int(code != 0)
-    return Counts(max(0, ran - count - skipped), count, skipped)
+    return Counts(max(0, ran - count), count, skipped)
 
 
 def sanity() -> list[Check]:
