@@ -13,26 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab import cache, gobuild, images, imagestore, packages, progress, versions, wheels
-from tests.lab.images import File, Image
-
-BASE_PACKAGES = ("base-files", "ca-certificates", "coreutils", "curl", "dash", "grep", "iptables", "sed")
-"""Debian packages of the layer below Envoy and curl; what they depend on comes with them."""
-
-ISTIO_USER = "1337:1337"
-CURL_USER = "100:101"
-APP_USER = "65532:65532"
-
-_USERS = {
-    "/etc/passwd": File(
-        b"root:x:0:0:root:/root:/bin/sh\n"
-        b"curl_user:x:100:101:curl:/tmp:/bin/sh\n"
-        b"istio-proxy:x:1337:1337:istio:/tmp:/bin/sh\n"
-        b"nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-        0o644,
-    ),
-    "/etc/group": File(b"root:x:0:\ncurl_group:x:101:\nistio-proxy:x:1337:\nnogroup:x:65534:\n", 0o644),
-}
+from tests.lab import cache, gobuild, image_list, images, imagestore, packages, progress, versions, wheels
 
 
 @dataclass(frozen=True)
@@ -61,6 +42,7 @@ def ensure_built() -> Artifacts:
 
     Raises `LabError` when the host lacks something this cannot bring, or a build fails.
     """
+    packages.require_privileges()
     host = packages.ensure_packages()
     # Linking runs on one core: two lanes of about the same length keep two cores busy.
     with ThreadPoolExecutor(3) as lanes:
@@ -102,66 +84,34 @@ def _add_istio_files(folder: Path) -> None:
 
 
 def _base_tree() -> Path:
-    """The tar of `BASE_PACKAGES`, for as long as the host's apt sources stay what they are."""
+    """The tar of `image_list.BASE_PACKAGES`, for as long as the host's apt sources stay what they are."""
     sources = [path for path in (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d")) if path.exists()]
 
     def build(folder: Path) -> None:
         with progress.step("unpacking the base layer of the images", 15):
-            images.debian_tree(folder / "base.tar", BASE_PACKAGES)
+            images.debian_tree(folder / "base.tar", image_list.BASE_PACKAGES)
 
-    return cache.artifact("base", cache.digest(*BASE_PACKAGES, *sources), build) / "base.tar"
+    return cache.artifact("base", cache.digest(*image_list.BASE_PACKAGES, *sources), build) / "base.tar"
 
 
 def _image_store(programs: Mapping[str, Path], bootstrap: Path, base: Path) -> Path:
     """containerd's folder with all images."""
-    used = ("app", "coredns", "envoy", "fortio", "pause", "pilot-agent", "pilot-discovery")
 
     def build(folder: Path) -> None:
         with progress.step("packing the images", 5):
             packed = folder / "packed"
             packed.mkdir()
-            images.write_archive(packed / "images.tar", _image_list(programs, bootstrap, base, packed), _architecture())
+            images.write_archive(
+                packed / "images.tar", image_list.image_list(programs, bootstrap, base, packed), _architecture()
+            )
         with progress.step("importing the images", 10):
             imagestore.build(packed / "images.tar", folder / "store")
         shutil.rmtree(packed)
 
     # The folders of programs and base have their keys in their names.
-    sources = [Path(str(module.__file__)) for module in (images, imagestore, versions)] + [Path(__file__)]
-    names = [str(programs[name]) for name in used]
+    sources = [Path(str(module.__file__)) for module in (image_list, images, imagestore, versions)]
+    names = [str(programs[name]) for name in image_list.PROGRAMS]
     return cache.artifact("images", cache.digest(*names, str(bootstrap), str(base), *sources), build) / "store"
-
-
-def _image_list(programs: Mapping[str, Path], bootstrap: Path, base: Path, folder: Path) -> list[Image]:
-    below = images.write_base_layer(folder / "base.tar", base, _USERS)
-
-    def layer(name: str, files: Mapping[str, Path]) -> images.Layer:
-        return images.write_layer(folder / f"{name}.tar", {path: File(source) for path, source in files.items()})
-
-    def alone(name: str, program: str, user: str = "", command: tuple[str, ...] = ()) -> Image:
-        inside = f"/usr/local/bin/{program}"
-        return Image(name, (layer(program, {inside: programs[program]}),), (inside,), command, user)
-
-    pilot = layer("pilot", {"/usr/local/bin/pilot-discovery": programs["pilot-discovery"]})
-    proxy = layer(
-        "proxy",
-        {
-            "/usr/local/bin/envoy": programs["envoy"],
-            "/usr/local/bin/pilot-agent": programs["pilot-agent"],
-            "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json": bootstrap,
-        },
-    )
-    return [
-        alone(versions.IMAGE_APP, "app", APP_USER),
-        alone(versions.IMAGE_COREDNS, "coredns"),
-        alone(versions.IMAGE_FORTIO, "fortio", APP_USER, ("server",)),
-        alone(versions.IMAGE_PAUSE, "pause", "65535:65535"),
-        Image(versions.IMAGE_CURL, (below,), (), ("/bin/sh",), CURL_USER),
-        Image(versions.IMAGE_PILOT, (below, pilot), ("/usr/local/bin/pilot-discovery",), (), ISTIO_USER),
-        Image(
-            versions.IMAGE_PROXY, (below, proxy), ("/usr/local/bin/pilot-agent",), (), ISTIO_USER,
-            {"ISTIO_META_ISTIO_VERSION": versions.ISTIO},
-        ),
-    ]  # fmt: skip
 
 
 def _architecture() -> str:

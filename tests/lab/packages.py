@@ -121,7 +121,6 @@ def _install(packages: list[str]) -> None:
         raise LabError(
             f"this host lacks programs of the Debian packages {', '.join(packages)}; install the like of them"
         )
-    require_privileges()
     install = ["install", "--yes", "--no-install-recommends", *packages]
     with progress.step(f"installing {', '.join(packages)}", 30), _no_service_starts():
         if _apt(install).returncode:  # the package lists may be missing or old
