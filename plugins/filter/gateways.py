@@ -1,0 +1,79 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: gateways
+short_description: Gateways a mesh must hold
+version_added: 0.1.0
+author:
+  - The multimesh.istio authors (@multimesh)
+description:
+  - Computes from the inventory the C(Gateway) that lets in calls for exactly the Services that a mesh offers to
+    others.
+  - The whole inventory is validated first. All problems are reported together.
+  - No cluster is contacted.
+positional: _input, term
+options:
+  _input:
+    description:
+      - Ansible's C(hostvars), or a mapping of the same shape, host names to variables.
+    type: dict
+    required: true
+  term:
+    description:
+      - Name of a host of group C(meshes), or of a mesh.
+      - For a mesh of several clusters the objects of all of them are put together.
+        If two clusters need different objects of the same name, ask for the hosts instead.
+    type: str
+    required: true
+  allow_unknown_addresses:
+    description:
+      - Whether a gateway whose address nobody knows is named by the placeholder V(pending.<mesh>.invalid),
+        instead of refusing the inventory.
+      - Meant for check mode on clusters that have no gateway yet.
+    type: bool
+    default: false
+seealso:
+  - plugin: multimesh.istio.federation
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Say what the gateway of the mesh east lets in
+  ansible.builtin.debug:
+    msg: "{{ item.spec.servers | map(attribute='hosts') | flatten }}"
+  loop: "{{ hostvars | multimesh.istio.gateways('east') }}"
+  loop_control:
+    label: "{{ item.metadata.name }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - The objects, sorted by namespace and name.
+  type: list
+  elements: dict
+  sample:
+    - apiVersion: networking.istio.io/v1
+      kind: Gateway
+      metadata:
+        name: multimesh-exports
+        namespace: istio-system
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.multimesh.istio.plugins.plugin_utils.compute import objects
+
+
+def gateways(hostvars: Mapping[str, Any], term: str, allow_unknown_addresses: bool = False) -> list[dict[str, Any]]:
+    return objects(hostvars, term, "Gateway", allow_unknown_addresses)
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"gateways": gateways}

@@ -1,0 +1,204 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who may call an export, enforced at its workloads.
+
+The gateway passes TLS through and cannot authorize. So every export denies the callers of other meshes that it does
+not name. DENY leaves the owner's own policies what they are: local callers and ALLOW policies are not touched.
+
+Policies select pods, and several exports may share pods. A port of these pods then admits what any export of that
+port admits, and ports that nobody exports admit no other mesh at all.
+
+Semantics: https://istio.io/latest/docs/reference/config/security/authorization-policy/
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import SECURITY, Object, build
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
+    HTTP_PROTOCOLS,
+    Cluster,
+    Consumer,
+    Export,
+)
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Callers:
+    """A set of identities: a trust domain, a namespace in it, or one service account. '' is every one."""
+
+    trust_domain: str
+    namespace: str = ""
+    service_account: str = ""
+
+    @property
+    def pattern(self) -> str:
+        """As Istio writes principals, without the scheme."""
+        if not self.namespace:
+            return f"{self.trust_domain}/*"
+        if not self.service_account:
+            return f"{self.trust_domain}/ns/{self.namespace}/*"
+        return f"{self.trust_domain}/ns/{self.namespace}/sa/{self.service_account}"
+
+    def contains(self, other: Callers) -> bool:
+        return self in (
+            other,
+            Callers(other.trust_domain, other.namespace),
+            Callers(other.trust_domain),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Callers that may do something; None is everything."""
+
+    callers: Callers
+    methods: tuple[str, ...] | None
+    paths: tuple[str, ...] | None
+
+
+def policies(cluster: Cluster, trust_domains: Mapping[str, str]) -> list[Object]:
+    """One policy per export that is offered to anybody.
+
+    trust_domains: by mesh name.
+    """
+    sharing: dict[tuple[str, frozenset[tuple[str, str]]], list[Export]] = defaultdict(list)
+    for export in cluster.exports:
+        if export.offers:
+            sharing[export.namespace, frozenset(export.selector.items())].append(export)
+    result = []
+    for exports in sharing.values():
+        admitted = _admitted(exports, trust_domains)
+        http = {port.target_port for export in exports for port in export.ports if port.protocol in HTTP_PROTOCOLS}
+        for export in exports:
+            rules = _rules(cluster.trust_domain, export, admitted, http)
+            result.append(_policy(export, rules))
+    return result
+
+
+def _policy(export: Export, rules: list[Object]) -> Object:
+    spec = {"selector": {"matchLabels": dict(sorted(export.selector.items()))}, "action": "DENY", "rules": rules}
+    return build(
+        SECURITY, "AuthorizationPolicy", export.namespace, f"multimesh-{export.service}", {"spec": spec}, [export]
+    )
+
+
+def _admitted(exports: Iterable[Export], trust_domains: Mapping[str, str]) -> dict[int, frozenset[Admission]]:
+    """What each port of the pods admits, over all exports of these pods."""
+    ports: dict[int, set[Admission]] = defaultdict(set)
+    for export in exports:
+        admissions = {
+            _admission(entry, trust_domains[mesh]) for mesh, entries in export.offers.items() for entry in entries
+        }
+        for port in export.ports:
+            ports[port.target_port] |= admissions
+    return {port: frozenset(admissions) for port, admissions in ports.items()}
+
+
+def _admission(entry: Consumer, trust_domain: str) -> Admission:
+    return Admission(
+        Callers(trust_domain, entry.namespace or "", entry.service_account or ""), entry.methods, entry.paths
+    )
+
+
+def _rules(
+    own_domain: str, export: Export, admitted: Mapping[int, frozenset[Admission]], http: set[int]
+) -> list[Object]:
+    alike: dict[frozenset[Admission], list[int]] = defaultdict(list)
+    for port in sorted({port.target_port for port in export.ports}):
+        alike[admitted[port]].append(port)
+    everywhere = len(set(admitted.values())) == 1
+    rules = []
+    for admissions, ports in sorted(alike.items(), key=lambda item: item[1]):
+        patterns = sorted({admission.callers for admission in admissions})
+        rule = {"from": [_source(["*"], [_own(own_domain), *(callers.pattern for callers in patterns)])]}
+        if not everywhere:
+            rule["to"] = [{"operation": {"ports": _texts(ports)}}]
+        rules.append(rule)
+    rules.append(
+        {
+            "from": [_source(["*"], [_own(own_domain)])],
+            "to": [{"operation": {"notPorts": _texts(sorted(admitted))}}],
+        }
+    )
+    for admissions, ports in sorted(alike.items(), key=lambda item: item[1]):
+        # On a TCP port Istio would drop methods and paths from the rule and deny everything.
+        rules += _narrowing(admissions, [port for port in ports if port in http])
+    return rules
+
+
+def _own(trust_domain: str) -> str:
+    return Callers(trust_domain).pattern
+
+
+def _source(principals: list[str], but_not: list[str]) -> Object:
+    source = {"principals": principals}
+    if but_not:
+        source["notPrincipals"] = but_not
+    return {"source": source}
+
+
+def _texts(ports: Iterable[int]) -> list[str]:
+    return [str(port) for port in ports]
+
+
+def _narrowing(admissions: frozenset[Admission], ports: list[int]) -> list[Object]:
+    """Rules that deny what admitted callers may not do.
+
+    Every caller belongs to exactly one set of callers: the smallest that names it. What that set may do is what any
+    set around it may do, so each set needs one rule, which leaves out the smaller sets within it.
+    """
+    rules: list[Object] = []
+    if not ports:
+        return rules
+    sets = sorted({admission.callers for admission in admissions})
+    for callers in sets:
+        applying = [admission for admission in admissions if admission.callers.contains(callers)]
+        operations = _denied(applying)
+        if not operations:
+            continue
+        inner = [other.pattern for other in sets if other != callers and callers.contains(other)]
+        to = [{"operation": {"ports": _texts(ports), **operation}} for operation in operations]
+        rules.append({"from": [_source([callers.pattern], inner)], "to": to})
+    return rules
+
+
+def _denied(applying: Iterable[Admission]) -> list[Object]:
+    """Operations that none of the admissions allows: per named method the paths left over, then all other methods."""
+    paths_of: dict[str | None, list[tuple[str, ...] | None]] = defaultdict(list)
+    applying = list(applying)
+    named = sorted({method for admission in applying for method in admission.methods or ()})
+    for admission in applying:
+        for method in [*named, None] if admission.methods is None else admission.methods:
+            paths_of[method].append(admission.paths)
+    operations: list[Object] = []
+    methods_by_paths: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for method in named:
+        allowed = _union(paths_of[method])
+        if allowed is not None:
+            methods_by_paths[allowed].append(method)
+    for allowed, methods in sorted(methods_by_paths.items()):
+        operations.append({"methods": methods, "notPaths": list(allowed)})
+    others = _union(paths_of[None])
+    if others is not None:
+        operation: Object = {}
+        if named:
+            operation["notMethods"] = named
+        if others:
+            operation["notPaths"] = list(others)
+        operations.append(operation)
+    return operations
+
+
+def _union(paths: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """All paths of any of these; None is every path."""
+    found: set[str] = set()
+    for some in paths:
+        if some is None:
+            return None
+        found.update(some)
+    return tuple(sorted(found))

@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The objects that one cluster must hold so that the meshes of an inventory are federated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ansible_collections.multimesh.istio.plugins.module_utils.errors import InventoryError, MultimeshError, Problem
+from ansible_collections.multimesh.istio.plugins.module_utils.federation import authorization, passthrough, peers
+from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object, identity
+from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import nearest
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Cluster, Inventory
+
+# How calls get from mesh to mesh, by the export's ``via``.
+WAYS = {"passthrough": passthrough}
+
+
+def federation(inventory: Inventory, host: str) -> list[Object]:
+    """Every federation object of a cluster, both directions, sorted by kind, namespace and name.
+
+    host: inventory host name of the cluster.
+    Raises MultimeshError if there is no such cluster, InventoryError if the inventory asks for what this version lacks.
+    """
+    cluster = _cluster(inventory, host)
+    objects: list[Object] = []
+    for entry in cluster.imports:
+        objects += WAYS[entry.exports[0].via].imported(cluster, entry)
+    objects += peers.config_map(cluster.imports)
+    for way in WAYS.values():
+        objects += way.gateway(export for export in cluster.exports if export.offers and WAYS[export.via] is way)
+    objects += authorization.policies(cluster, _trust_domains(inventory))
+    return sorted(objects, key=identity)
+
+
+def mesh_config(inventory: Inventory, host: str) -> dict[str, Any]:
+    """What the control plane of a cluster must be set to.
+
+    Returns mesh_id, cluster_name, trust_domain, network, locality (None if unknown) and admitted_trust_domains: those
+    of the meshes that this mesh offers something to or shares a host with, sorted, each to be admitted on its own.
+    Raises as ``federation`` does.
+    """
+    cluster = _cluster(inventory, host)
+    admitted: set[str] = set()
+    for sibling in inventory.meshes[cluster.mesh]:
+        for export in inventory.clusters[sibling].exports:
+            admitted |= set(export.offers)
+        for entry in inventory.clusters[sibling].imports:
+            if entry.local:
+                admitted |= {source.export.mesh for source in entry.sources}
+    trust_domains = _trust_domains(inventory)
+    return {
+        "mesh_id": cluster.mesh,
+        "cluster_name": cluster.host,
+        "trust_domain": cluster.trust_domain,
+        "network": cluster.network,
+        "locality": cluster.locality,
+        "admitted_trust_domains": sorted(trust_domains[mesh] for mesh in admitted),
+    }
+
+
+def edges(inventory: Inventory, host: str) -> list[dict[str, Any]]:
+    """Who of this cluster may call what elsewhere: one entry per exporter, host and port.
+
+    callers: the entries of the export that admit this mesh; None is every one.
+    Raises as ``federation`` does.
+    """
+    cluster = _cluster(inventory, host)
+    found = [
+        {
+            "exporter": source.export.mesh,
+            "exporter_cluster": source.export.cluster,
+            "consumer": cluster.mesh,
+            "consumer_cluster": cluster.host,
+            "host": entry.host,
+            "port": port.number,
+            "protocol": port.protocol,
+            "export": f"{source.export.namespace}/{source.export.service}",
+            "callers": [
+                {
+                    "namespace": caller.namespace,
+                    "service_account": caller.service_account,
+                    "methods": None if caller.methods is None else list(caller.methods),
+                    "paths": None if caller.paths is None else list(caller.paths),
+                }
+                for caller in source.export.offers[cluster.mesh]
+            ],
+            "expect": "allowed",
+        }
+        for entry in cluster.imports
+        for source in entry.sources
+        for port in entry.ports
+    ]
+    return sorted(found, key=lambda edge: (edge["host"], edge["port"], edge["exporter"], edge["exporter_cluster"]))
+
+
+def _cluster(inventory: Inventory, host: str) -> Cluster:
+    cluster = inventory.clusters.get(host)
+    if cluster is None:
+        raise MultimeshError(f"{host}: no host of group 'meshes'. {nearest(host, inventory.clusters)}.")
+    problems = list(_unavailable(inventory))
+    if problems:
+        raise InventoryError(problems)
+    return cluster
+
+
+def _unavailable(inventory: Inventory) -> Iterator[Problem]:
+    """What the contract knows and this version does not do, anywhere in the inventory."""
+    for cluster in inventory.clusters.values():
+        for export in cluster.exports:
+            if export.via not in WAYS:
+                yield Problem(
+                    cluster.host,
+                    f"mesh_exports[{export.index}].via",
+                    f"'{export.via}' is not available in this version",
+                    "Use via: passthrough",
+                )
+        if cluster.external_services:
+            yield Problem(
+                cluster.host,
+                "mesh_external_services",
+                "external services are not available in this version",
+                "Leave it out",
+            )
+        if cluster.control_plane != cluster.host:
+            yield Problem(
+                cluster.host,
+                "mesh_control_plane",
+                f"being served by '{cluster.control_plane}' is not available in this version",
+                "Leave it out, so that the cluster has its own control plane",
+            )
+
+
+def _trust_domains(inventory: Inventory) -> dict[str, str]:
+    return {mesh: inventory.clusters[hosts[0]].trust_domain for mesh, hosts in inventory.meshes.items()}

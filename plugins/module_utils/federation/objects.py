@@ -1,0 +1,41 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What all objects of a federation have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Export
+
+Object = dict[str, Any]
+
+ROOT_NAMESPACE = "istio-system"
+NETWORKING = "networking.istio.io/v1"
+SECURITY = "security.istio.io/v1"
+
+# East-west gateway, as Istio's own chart and samples call it.
+GATEWAY_PORT = 15443
+GATEWAY_SELECTOR = {"istio": "eastwestgateway"}
+
+
+def build(
+    api_version: str, kind: str, namespace: str, name: str, body: Object, exports: Iterable[Export] = ()
+) -> Object:
+    """An object that carries the collection's label and the exports it is there for."""
+    metadata: Object = {
+        "name": name,
+        "namespace": namespace,
+        "labels": {"app.kubernetes.io/managed-by": "multimesh.istio"},
+    }
+    origins = sorted({export.origin for export in exports})
+    if origins:
+        metadata["annotations"] = {"multimesh.istio/export": ",".join(origins)}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body}
+
+
+def identity(item: Object) -> tuple[str, str, str]:
+    """What makes two objects of one cluster the same one, and the order of a federation's objects."""
+    return item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]

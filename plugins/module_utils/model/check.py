@@ -1,0 +1,276 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Rules that hold between clusters, meshes and exports."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes, nearest
+from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve import EVERYONE, Resolver
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
+    HTTP_PROTOCOLS,
+    Export,
+    Site,
+)
+
+
+def check(notes: Notes, sites: Mapping[str, Site], resolver: Resolver) -> None:
+    """Note every rule broken. Values that reading already refused are not complained about again."""
+    ordered = [site for _host, site in sorted(sites.items())]
+    _check_names(notes, sites)
+    _check_trust_domains(notes, ordered)
+    _check_networks(notes, ordered)
+    _check_control_planes(notes, sites)
+    for site in ordered:
+        own = resolver.exports[site.host]
+        _check_once(notes, own)
+        _check_narrowing(notes, own)
+        _check_shared_pods(notes, own)
+    exports = [export for site in ordered for export in resolver.exports[site.host]]
+    _check_backups(notes, exports)
+    _check_hosts(notes, sites, resolver, exports)
+
+
+def _check_names(notes: Notes, sites: Mapping[str, Site]) -> None:
+    for site in sites.values():
+        if site.mesh == EVERYONE:
+            notes.note(site.host, "mesh_name", f"'{EVERYONE}' means every mesh", "Choose another name")
+        other = sites.get(site.mesh)
+        if other is not None and other.mesh != site.mesh:
+            notes.note(
+                site.host,
+                "mesh_name",
+                f"'{site.mesh}' is also a host, whose mesh is '{other.mesh}'",
+                "Rename the mesh or the host, so that the name means one thing",
+            )
+
+
+def _check_trust_domains(notes: Notes, sites: list[Site]) -> None:
+    owner: dict[str, Site] = {}
+    by_mesh: dict[str, Site] = {}
+    for site in sites:
+        first = by_mesh.setdefault(site.mesh, site)
+        if first.trust_domain != site.trust_domain:
+            notes.note(
+                site.host,
+                "mesh_trust_domain",
+                f"expected '{first.trust_domain}' as on {first.host}, because a mesh has one trust domain,"
+                f" found '{site.trust_domain}'",
+                "Set the same on every cluster of the mesh",
+            )
+            continue
+        other = owner.setdefault(site.trust_domain, site)
+        if other.mesh != site.mesh:
+            notes.note(
+                site.host,
+                "mesh_trust_domain",
+                f"'{site.trust_domain}' is already the trust domain of mesh {other.mesh}",
+                f"Choose one of its own, such as '{site.mesh}.mesh'",
+            )
+    for site in sites:
+        labels = site.trust_domain.split(".")
+        for cut in range(1, len(labels)):
+            outer = owner.get(".".join(labels[cut:]))
+            if outer is not None:
+                notes.note(
+                    site.host,
+                    "mesh_trust_domain",
+                    f"'{site.trust_domain}' is nested in '{outer.trust_domain}' of mesh {outer.mesh},"
+                    " whose CA could then speak for it",
+                    "Choose siblings, such as 'east.mesh' and 'west.mesh'",
+                )
+
+
+def _check_networks(notes: Notes, sites: list[Site]) -> None:
+    owner: dict[str, Site] = {}
+    for site in sites:
+        other = owner.setdefault(site.network, site)
+        if other.mesh != site.mesh:
+            notes.note(
+                site.host,
+                "mesh_network",
+                f"'{site.network}' is already the network of mesh {other.mesh}, whose pods would be called directly",
+                "Choose a network of its own, or leave it out",
+            )
+
+
+def _check_control_planes(notes: Notes, sites: Mapping[str, Site]) -> None:
+    for site in sites.values():
+        primary = sites.get(site.control_plane)
+        if primary is None:
+            notes.note(
+                site.host,
+                "mesh_control_plane",
+                f"expected a host of group 'meshes', found '{site.control_plane}'",
+                nearest(site.control_plane, sites),
+            )
+        elif primary.mesh != site.mesh:
+            notes.note(
+                site.host,
+                "mesh_control_plane",
+                f"expected a cluster of mesh {site.mesh}, found '{primary.host}' of mesh {primary.mesh}",
+                "Give both the same mesh_name, or leave it out",
+            )
+        elif primary.control_plane != primary.host:
+            notes.note(
+                site.host,
+                "mesh_control_plane",
+                f"expected a cluster with its own control plane, found '{primary.host}',"
+                f" which is served by '{primary.control_plane}'",
+                f"Name '{primary.control_plane}'",
+            )
+
+
+def _check_once(notes: Notes, exports: Iterable[Export]) -> None:
+    services: dict[str, Export] = {}
+    hosts: dict[str, Export] = {}
+    for export in exports:
+        first = services.setdefault(export.origin, export)
+        if first is not export:
+            notes.note(
+                export.cluster,
+                f"mesh_exports[{export.index}].service",
+                f"Service {export.namespace}/{export.service} is already exported by mesh_exports[{first.index}]",
+                "Make one export of the two",
+            )
+        if export.host:
+            first = hosts.setdefault(export.host, export)
+            if first is not export:
+                notes.note(
+                    export.cluster,
+                    f"mesh_exports[{export.index}].host",
+                    f"host '{export.host}' is already that of mesh_exports[{first.index}] in the same cluster",
+                    "Give each export its own host; one host is shared by exports of different clusters",
+                )
+
+
+def _check_narrowing(notes: Notes, exports: Iterable[Export]) -> None:
+    for export in exports:
+        opaque = [port for port in export.ports if port.protocol not in HTTP_PROTOCOLS]
+        narrowed = any(entry.narrowed for entries in export.offers.values() for entry in entries)
+        if opaque and narrowed:
+            notes.note(
+                export.cluster,
+                f"mesh_exports[{export.index}].consumers",
+                f"methods and paths need HTTP, and port {opaque[0].number} is {opaque[0].protocol}",
+                "Export the other ports only, or admit consumers without methods and paths",
+            )
+
+
+def _check_shared_pods(notes: Notes, exports: Iterable[Export]) -> None:
+    by_selector: dict[tuple[str, frozenset[tuple[str, str]]], list[Export]] = defaultdict(list)
+    for export in exports:
+        if export.offers:
+            by_selector[export.namespace, frozenset(export.selector.items())].append(export)
+    for sharing in by_selector.values():
+        _check_target_ports(notes, sharing)
+    for (namespace, selector), sharing in by_selector.items():
+        for wider in _proper_subsets(namespace, selector, by_selector):
+            first, export = by_selector[namespace, wider][0], sharing[0]
+            if _admissions(by_selector[namespace, wider]) != _admissions(sharing):
+                notes.note(
+                    export.cluster,
+                    f"mesh_exports[{export.index}].selector",
+                    f"its pods are among those of mesh_exports[{first.index}], which has other consumers or ports,"
+                    " and policies select pods",
+                    "Give both the same consumers and ports, or selectors that no pod matches both of",
+                )
+
+
+def _proper_subsets(
+    namespace: str,
+    selector: frozenset[tuple[str, str]],
+    known: Mapping[tuple[str, frozenset[tuple[str, str]]], list[Export]],
+) -> Iterator[frozenset[tuple[str, str]]]:
+    for other_namespace, other in known:
+        if other_namespace == namespace and other < selector:
+            yield other
+
+
+def _admissions(exports: Iterable[Export]) -> set[object]:
+    return {
+        (port.target_port, entry)
+        for export in exports
+        for port in export.ports
+        for entries in export.offers.values()
+        for entry in entries
+    }
+
+
+def _check_target_ports(notes: Notes, exports: Iterable[Export]) -> None:
+    owner: dict[int, tuple[Export, bool]] = {}
+    for export in exports:
+        for port in export.ports:
+            http = port.protocol in HTTP_PROTOCOLS
+            first, first_http = owner.setdefault(port.target_port, (export, http))
+            if first_http != http:
+                notes.note(
+                    export.cluster,
+                    f"mesh_exports[{export.index}].ports",
+                    f"port {port.target_port} of the pods is {port.protocol} here and"
+                    f" {'HTTP' if first_http else 'not HTTP'} in mesh_exports[{first.index}]",
+                    "Give a port of the same pods the same protocol in both",
+                )
+
+
+def _check_backups(notes: Notes, exports: Iterable[Export]) -> None:
+    """Exports behind one host, be it their own or that of one Service in several clusters, must look the same."""
+    first_of: dict[str, Export] = {}
+    for export in exports:
+        if not export.ports:
+            continue
+        host = export.host or export.origin
+        first = first_of.setdefault(host, export)
+        if _ports(first) != _ports(export):
+            notes.note(
+                export.cluster,
+                f"mesh_exports[{export.index}].ports",
+                f"expected the ports that {first.cluster} gives for '{host}' ({_ports(first)}), found {_ports(export)}",
+                "Export the same port numbers and protocols everywhere, or use another host",
+            )
+
+
+def _ports(export: Export) -> str:
+    return ", ".join(f"{port.number} {port.protocol}" for port in sorted(export.ports, key=lambda port: port.number))
+
+
+def _check_hosts(notes: Notes, sites: Mapping[str, Site], resolver: Resolver, exports: Iterable[Export]) -> None:
+    domains = sorted({site.domain for site in sites.values()})
+    default_names = {
+        f"{export.service}.{export.namespace}.svc.{export.mesh}.{domain}": export
+        for export in exports
+        if not export.host
+        for domain in domains
+    }
+    services: dict[str, str] = {}
+    for site in sites.values():
+        known = {(export.namespace, export.service) for export in resolver.exports[site.host]}
+        known |= set(site.facts.services) if site.facts else set()
+        for namespace, service in known:
+            for short in (f"{service}.{namespace}", f"{service}.{namespace}.svc"):
+                services.setdefault(short, f"Service {namespace}/{service} of {site.host}")
+    chosen = [(e.cluster, f"mesh_exports[{e.index}].host", e.host) for e in exports if e.host]
+    chosen += [
+        (site.host, f"{wanted.variable}.host", wanted.host)
+        for site in sites.values()
+        for wanted in site.imports or ()
+        if wanted.host
+    ]
+    for cluster, variable, host in chosen:
+        if host in default_names:
+            notes.note(
+                cluster,
+                variable,
+                f"'{host}' is the name of {default_names[host].origin} in consumer meshes",
+                "Choose another host",
+            )
+        elif host in services:
+            notes.note(
+                cluster,
+                variable,
+                f"'{host}' is a short name of {services[host]}, which it would hide",
+                "Choose a host of its own, such as 'reviews.shop.global'",
+            )

@@ -1,0 +1,39 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The way in: raw inventory to validated model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.multimesh.istio.plugins.module_utils.errors import InventoryError
+from ansible_collections.multimesh.istio.plugins.module_utils.model.check import check
+from ansible_collections.multimesh.istio.plugins.module_utils.model.declare import read_site
+from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes
+from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve import Resolver
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Inventory
+
+
+def parse(raw: Mapping[str, Any], allow_unknown_addresses: bool = False) -> Inventory:
+    """The whole inventory, validated.
+
+    raw: ``{"hosts": {host: {"vars": {...}, "groups": [...], "facts": {...}}}}``; facts are None or left out for a
+        host that was not asked. See docs/architecture.md.
+    allow_unknown_addresses: let a gateway without address be named by a placeholder, for check mode on clusters
+        that have no gateway yet.
+    Raises InventoryError with every problem there is.
+    """
+    notes = Notes()
+    sites = {
+        host: read_site(notes, host, entry.get("vars") or {}, list(entry.get("groups") or ()), entry.get("facts"))
+        for host, entry in sorted(raw["hosts"].items())
+    }
+    resolver = Resolver(notes, sites, allow_unknown_addresses)
+    clusters = resolver.clusters()
+    check(notes, sites, resolver)
+    if notes.problems:
+        raise InventoryError(notes.problems)
+    warnings = tuple(warning for cluster in clusters.values() for warning in cluster.warnings)
+    return Inventory(clusters, resolver.meshes, warnings)

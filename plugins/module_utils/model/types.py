@@ -1,0 +1,272 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What an inventory says, once it has been read and found good.
+
+Everything here is frozen and already validated: the federation never checks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+CLUSTER_DOMAIN = "cluster.local"
+
+# Protocols whose requests Istio sees: only these can be matched by method and path, routed and retried.
+HTTP_PROTOCOLS = frozenset({"HTTP", "HTTP2", "GRPC"})
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One port of an exported Service.
+
+    number: port of the Service, 1 to 65535, which consumers call.
+    name: port name, unique in its Service.
+    protocol: HTTP, HTTP2, GRPC, HTTPS, TLS or TCP.
+    target_port: port of the pods, which authorization policies see.
+    """
+
+    number: int
+    name: str
+    protocol: str
+    target_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class PortSpec:
+    """A port as the inventory or the facts say it: what is None is to be found elsewhere."""
+
+    number: int
+    name: str | None
+    protocol: str | None
+    target_port: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """Who may call an export: one mesh, and within it everyone, a namespace or one service account.
+
+    methods, paths: narrow what the callers may do, None is everything. HTTP protocols only.
+    """
+
+    mesh: str
+    namespace: str | None = None
+    service_account: str | None = None
+    methods: tuple[str, ...] | None = None
+    paths: tuple[str, ...] | None = None
+
+    @property
+    def narrowed(self) -> bool:
+        return self.methods is not None or self.paths is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """A live Service, as ``mesh_info`` read it or as a consumer remembers it."""
+
+    namespace: str
+    name: str
+    ports: tuple[PortSpec, ...]
+    selector: Mapping[str, str] | None
+    service_accounts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFacts:
+    """What is known of one cluster apart from the inventory."""
+
+    gateway_addresses: tuple[str, ...]
+    services: Mapping[tuple[str, str], ServiceFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts(PeerFacts):
+    """Facts of one cluster, with what it remembers of its peers by their host names."""
+
+    remembered: Mapping[str, PeerFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSpec:
+    """One entry of ``mesh_exports`` as written; ``raw`` is what ``select`` expressions see."""
+
+    index: int
+    namespace: str
+    service: str
+    host: str | None
+    via: str
+    ports: tuple[PortSpec, ...] | None
+    service_accounts: tuple[str, ...] | None
+    selector: Mapping[str, str] | None
+    attributes: Mapping[str, Any]
+    consumers: tuple[Consumer, ...]
+    raw: Mapping[str, Any]
+
+    @property
+    def variable(self) -> str:
+        return f"mesh_exports[{self.index}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One entry of ``mesh_imports`` as written."""
+
+    index: int
+    source: str
+    select: str | None
+    host: str | None
+    export_to: tuple[str, ...]
+
+    @property
+    def variable(self) -> str:
+        return f"mesh_imports[{self.index}]"
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalTls:
+    """TLS origination towards an external service. credential: name of a Secret, mutual mode only."""
+
+    mode: str
+    sni: str | None
+    credential: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalService:
+    """One entry of ``mesh_external_services``. timeout: seconds, None is none. consumers: mesh names."""
+
+    index: int
+    hosts: tuple[str, ...]
+    addresses: tuple[str, ...]
+    ports: tuple[Port, ...]
+    tls: ExternalTls
+    timeout: float | None
+    retries: int | None
+    consumers: tuple[str, ...]
+    export_to: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One cluster as the inventory declares it."""
+
+    host: str
+    mesh: str
+    groups: frozenset[str]
+    trust_domain: str
+    network: str
+    locality: str | None
+    domain: str
+    gateway_addresses: tuple[str, ...] | None
+    control_plane: str
+    exports: tuple[ExportSpec, ...]
+    imports: tuple[Import, ...] | None
+    external_services: tuple[ExternalService, ...]
+    facts: Facts | None
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """An export with everything known of it.
+
+    offers: consumer mesh to the entries that admit it; never the exporter itself.
+    common_host: the exporters of ``host`` call their Service differently, so consumers ask the gateways for the host.
+    """
+
+    cluster: str
+    mesh: str
+    index: int
+    namespace: str
+    service: str
+    host: str | None
+    via: str
+    ports: tuple[Port, ...]
+    service_accounts: tuple[str, ...]
+    selector: Mapping[str, str]
+    offers: Mapping[str, tuple[Consumer, ...]]
+    trust_domain: str
+    common_host: bool = False
+
+    @property
+    def fqdn(self) -> str:
+        """Name of the Service in its own cluster, which its gateway knows."""
+        return f"{self.service}.{self.namespace}.svc.{CLUSTER_DOMAIN}"
+
+    @property
+    def sni_host(self) -> str:
+        """Host by which consumers ask the exporter's gateway for this Service."""
+        return self.host if self.common_host and self.host else self.fqdn
+
+    @property
+    def origin(self) -> str:
+        """Which export this is, over all clusters of its mesh."""
+        return f"{self.mesh}/{self.namespace}/{self.service}"
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """SPIFFE IDs that may serve it (https://spiffe.io, as Istio writes them)."""
+        return tuple(
+            f"spiffe://{self.trust_domain}/ns/{self.namespace}/sa/{account}" for account in self.service_accounts
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An export as one consumer reaches it: through the exporter's gateway."""
+
+    export: Export
+    addresses: tuple[str, ...]
+    network: str
+    locality: str | None
+    pending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """One host that a cluster must know, with everything behind it.
+
+    sources: exports of other meshes, sorted by mesh and cluster.
+    local: the cluster's own export of the same host, or None.
+    """
+
+    host: str
+    ports: tuple[Port, ...]
+    sources: tuple[Source, ...]
+    local: Export | None
+    export_to: tuple[str, ...]
+
+    @property
+    def exports(self) -> tuple[Export, ...]:
+        own = (self.local,) if self.local else ()
+        return own + tuple(source.export for source in self.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One cluster with all that the federation needs of it. warnings: what was left out, and why."""
+
+    host: str
+    mesh: str
+    trust_domain: str
+    network: str
+    locality: str | None
+    domain: str
+    control_plane: str
+    exports: tuple[Export, ...]
+    imports: tuple[Imported, ...]
+    external_services: tuple[ExternalService, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """A whole inventory, validated.
+
+    clusters: by host name. meshes: mesh name to its hosts, sorted.
+    """
+
+    clusters: Mapping[str, Cluster]
+    meshes: Mapping[str, tuple[str, ...]]
+    warnings: tuple[str, ...] = field(default=())
