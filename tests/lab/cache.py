@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.lab import progress
+
 KEEP_UNUSED_DAYS = 7
 
 
@@ -51,7 +53,11 @@ def locked(name: str) -> Iterator[None]:
     folder = cache_dir() / "locks"
     folder.mkdir(exist_ok=True)
     with (folder / f"{name}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with progress.step(f"waiting for another process that builds {name}"):
+                fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -55,6 +56,23 @@ def test_builds_once() -> None:
     assert cache.artifact("thing", "k1", build) == first
     assert (first / "file").read_text() == "built"
     assert len(calls) == 1
+
+
+def test_second_builder_waits_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    begun, calls = threading.Event(), []
+
+    def build(target: Path) -> None:
+        calls.append(target)
+        begun.set()
+        time.sleep(0.1)
+
+    first = threading.Thread(target=cache.artifact, args=("thing", "k1", build))
+    first.start()
+    begun.wait()
+    cache.artifact("thing", "k1", build)
+    first.join()
+    assert len(calls) == 1
+    assert "waiting for another process that builds thing" in capsys.readouterr().out
 
 
 def test_failed_build_leaves_nothing_and_is_cleaned_up(folder: Path) -> None:
