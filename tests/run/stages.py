@@ -91,7 +91,8 @@ def matrix(name: str) -> list[Check]:
 
 def molecule() -> list[Check]:
     """Every role alone, and ``site``, with idempotence."""
-    return [pytest("molecule", "pytest", "tests/molecule")]
+    plugin = ["-p", "pytest-ansible", "--ansible-unit-inject-only", "-W", "ignore::DeprecationWarning"]
+    return [pytest("molecule", "pytest", "-s", *plugin, "tests/molecule")]
 
 
 def e2e() -> list[Check]:

@@ -1,0 +1,26 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One lab for all scenarios instead of one for each."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+EXTENSIONS = Path(__file__).resolve().parents[2] / "extensions"
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[None]:
+    """Keeps the clusters from one scenario to the next, and removes them at the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOLECULE_OPTS", "--destroy=never")
+        patch.setenv("ANSIBLE_NOCOLOR", "1")
+        yield
+    command = [sys.executable, "-m", "molecule", "destroy", "-s", "default"]
+    assert subprocess.run(command, cwd=EXTENSIONS, check=False).returncode == 0
