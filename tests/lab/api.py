@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -58,7 +59,7 @@ class Lab:
             for mesh in given or {}:
                 if mesh not in meshes:
                     raise LabError(f"{what} of {mesh!r}: it is not among the meshes to bring up: {', '.join(meshes)}")
-        artifacts = _artifacts()
+        artifacts = self._artifacts
         with self.place.locked():
             record = self._decide(meshes, localities or {}, api_only, pod_cidrs or {})
             self.place.published.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -191,6 +192,10 @@ class Lab:
             if self.kubectl(mesh, "get", "deployments", "-n", namespace, "-o", "name"):
                 wait = ["wait", "--for=condition=Available", "deployment", "--all", f"--timeout={timeout_seconds}s"]
                 self.kubectl(mesh, *wait, "-n", namespace, timeout=timeout_seconds + 10)
+
+    @functools.cached_property
+    def _artifacts(self) -> Artifacts:
+        return _artifacts()
 
     def _order(self, mesh: str, order: str) -> None:
         cluster = self.cluster(mesh)

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import http.client
 import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -46,6 +47,7 @@ class Cluster:
         self.folder = place.mesh(mesh)
         self.cgroup = f"{place.cgroup}/{mesh}"
         self.remote = Remote(self.folder)
+        self._since = 0.0  # when this object started the cluster; nothing older is true of it any more
 
     @property
     def audit_log(self) -> Path:
@@ -91,21 +93,11 @@ class Cluster:
     def wait_for_node(self) -> None:
         """Waits until the node and the cluster's DNS are ready; both come up at the same time."""
         api = self.api()
-        node = f"/api/v1/nodes/{self.mesh}"
-
-        def node_ready() -> bool:
-            conditions = api.request("GET", node)["status"].get("conditions", [])
-            return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
-
-        def dns_ready() -> bool:
-            status = api.request("GET", manifests.path_of_dns())["status"]
-            return bool(status.get("availableReplicas"))
-
         for manifest in manifests.dns(versions.IMAGE_COREDNS):
             api.apply(manifest)
-        self._wait("its node is not ready", node_ready)
+        self._wait("its node is not ready", lambda: self._node_ready(api))
         self.label_node()
-        self._wait("its DNS is not ready", dns_ready)
+        self._wait("its DNS is not ready", lambda: pods_ready(api.request("GET", "/api/v1/pods")["items"], self._since))
 
     def label_node(self) -> None:
         """Tells Kubernetes the locality, unless it knows."""
@@ -128,8 +120,7 @@ class Cluster:
                 return False
             if self.settings.api_only:
                 return True
-            conditions = api.request("GET", f"/api/v1/nodes/{self.mesh}")["status"].get("conditions", [])
-            return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+            return self._node_ready(api)
         except (ApiError, OSError, http.client.HTTPException):
             return False
 
@@ -142,6 +133,10 @@ class Cluster:
             "audit_log": str(self.audit_log),
             "logs": str(self.folder / LOGS),
         }
+
+    def _node_ready(self, api: KubeApi) -> bool:
+        conditions = api.request("GET", f"/api/v1/nodes/{self.mesh}")["status"].get("conditions", [])
+        return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
 
     def _node(self, artifacts: Artifacts) -> components.Node:
         return components.Node(
@@ -197,6 +192,7 @@ class Cluster:
         write(source, str(artifacts.image_store))
 
     def _launch(self, spec: str, artifacts: Artifacts) -> None:
+        self._since = time.time()
         write(self.folder / SPEC, spec)
         cgroups = process.make_cgroups(self.cgroup)
         folders = dict.fromkeys(str(path.parent) for path in artifacts.bin.values())
@@ -241,6 +237,25 @@ class Cluster:
             lines = (self.folder / LOGS / f"{program}.log").read_text(errors="replace").splitlines()
             return f"its log ends with: {os.linesep.join(lines[-5:])}"
         return "it has no log"
+
+
+def pods_ready(pods: Sequence[Mapping[str, Any]], since: float) -> bool:
+    """Whether the cluster's DNS is ready and no container is said to run that was started before `since` (epoch).
+
+    A cluster that starts again shows for a while what was true of its pods when it ended.
+    """
+    for pod in pods:
+        for container in pod["status"].get("containerStatuses", []):
+            started = container["state"].get("running", {}).get("startedAt")
+            if started and datetime.datetime.fromisoformat(started).timestamp() < int(since):
+                return False
+    conditions = [
+        condition
+        for pod in pods
+        if pod["metadata"].get("labels", {}).get("k8s-app") == "kube-dns"
+        for condition in pod["status"].get("conditions", [])
+    ]
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def locality_labels(locality: str) -> dict[str, str | None]:

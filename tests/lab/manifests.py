@@ -105,11 +105,6 @@ def dns(image: str) -> list[Manifest]:
     ]
 
 
-def path_of_dns() -> str:
-    """API path of the Deployment among `dns`."""
-    return "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
-
-
 def namespace(name: str, labels: Mapping[str, str] | None = None) -> Manifest:
     """A namespace; ``{"istio-injection": "enabled"}`` gives its pods a sidecar."""
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels or {})}}

@@ -37,7 +37,7 @@ SPEC = "node.json"
 LOGS = "log"
 _TICK_SECONDS = 0.1
 _RESTART_SECONDS = 1.0
-_TERMINATE_SECONDS = 10.0
+_TERMINATE_SECONDS = 3.0
 _KERNEL_SETTINGS = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -221,13 +221,16 @@ def _isolate(folder: Path) -> None:
     run("mount", "-t", "sysfs", "sysfs", "/sys")
     _mount_cgroups(groups)
     run("mount", "-t", "tmpfs", "-o", "mode=755", "run", "/run")
-    # Container runtimes keep state in /var/lib, some of it in places that no option changes.
-    upper, work = Path("/run/var-lib"), Path("/run/var-lib.work")
     own = Path("/run/own")
-    for path in (upper, work, own):
-        path.mkdir()
+    own.mkdir()
     run("mount", "--bind", folder, own)
-    run("mount", "-t", "overlay", "-o", f"lowerdir=/var/lib,upperdir={upper},workdir={work}", "var-lib", "/var/lib")
+    # Container runtimes and the kubelet also write to places that no option changes.
+    for place in ("lib", "log"):
+        upper, work = Path(f"/run/var-{place}"), Path(f"/run/var-{place}.work")
+        upper.mkdir()
+        work.mkdir()
+        layers = f"lowerdir=/var/{place},upperdir={upper},workdir={work}"
+        run("mount", "-t", "overlay", "-o", layers, f"var-{place}", f"/var/{place}")
     run("mount", "--bind", own, folder)
     run("umount", own)
     for name, value in _KERNEL_SETTINGS.items():
