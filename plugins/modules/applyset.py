@@ -187,7 +187,12 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multimesh.istio.plugins.module_utils.applyset.apply import ApplyError, ApplySet, Settings
+from ansible_collections.multimesh.istio.plugins.module_utils.applyset.apply import (
+    ApplyError,
+    ApplySet,
+    Settings,
+    texts,
+)
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.diff import differences
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.parent import parent_key
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.plan import Plan
@@ -208,12 +213,11 @@ def summary(plan: Plan) -> dict[str, Any]:
 
 
 def secret_values(objects: list[Any]) -> set[str]:
-    """What no output may show: the values of Secrets, as they are written and as they are meant."""
+    """What no output may show: the values of Secrets, as they are written."""
     secrets = [item for item in objects if isinstance(item, dict) and item.get("kind") == "Secret"]
-    fields = [item.get(field) for item in secrets for field in ("data", "stringData")]
-    written = {str(value) for field in fields if isinstance(field, dict) for value in field.values()}
+    written = (text for item in secrets for text in texts([item.get("data"), item.get("stringData")]))
     # a short one would hide every other word of the output
-    return {value for value in written if len(value) >= 8}
+    return {text for text in written if len(text) >= 8}
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:

@@ -502,14 +502,16 @@ def _redacted(error: KubeError, body: Mapping[str, Any]) -> KubeError:
     if body.get("kind") != "Secret":
         return error
     text = str(error)
-    for value in _texts(body.get("data")):
-        text = text.replace(value, "(hidden)")
+    for value in texts(body.get("data")):
+        if len(value) > 3:  # a shorter one would blot out the whole message
+            text = text.replace(value, "(hidden)")
     return type(error)(text, error.status)
 
 
-def _texts(value: Any) -> list[str]:
+def texts(value: Any) -> list[str]:
+    """All texts in a value, however deep."""
     if isinstance(value, Mapping):
-        return [text for item in value.values() for text in _texts(item)]
+        return [text for item in value.values() for text in texts(item)]
     if isinstance(value, list):
-        return [text for item in value for text in _texts(item)]
-    return [value] if isinstance(value, str) and len(value) > 3 else []
+        return [text for item in value for text in texts(item)]
+    return [value] if isinstance(value, str) else []
