@@ -39,6 +39,7 @@ NAMESPACE = "istio-system"
 SECRET = "cacerts"  # noqa: S105 - a name
 SELF_SIGNED = "istio-ca-secret"
 FIELD_MANAGER = "multimesh.istio"
+_CLAIMING_MANAGER = "multimesh.istio-claim"
 
 _SECRETS = Resource("", "v1", "Secret", "secrets", namespaced=True)
 _NAMESPACES = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
@@ -262,50 +263,57 @@ def _predicted(after: dict[str, Any], *, new_root: bool) -> dict[str, Any]:
 def _write(cluster: Cluster, secret: Mapping[str, Any] | None, files: Mapping[str, bytes], request: Request) -> None:
     """All four files in one server-side apply, bound to the empty Secret that was seen.
 
-    Server-side apply cannot say "only if it is absent", and two runs share one field manager. So a missing Secret is
-    made empty first, which istiod takes for a missing one: of two runs only one then has the right resourceVersion.
+    Server-side apply cannot say "only if it is absent". So a missing Secret is made empty first, which istiod takes for
+    a missing one: of two runs only one then has the right resourceVersion.
     """
-    empty: dict[str, Any] = {
+    seen = _claim(cluster) if secret is None else secret
+    if seen.get("data"):
+        raise _beaten(request)
+    body = {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
             "name": SECRET,
             "namespace": NAMESPACE,
             "labels": {"app.kubernetes.io/managed-by": FIELD_MANAGER},
+            "resourceVersion": seen["metadata"]["resourceVersion"],
         },
         "type": "Opaque",
+        "data": {name: base64.b64encode(content).decode("ascii") for name, content in files.items()},
     }
-    if secret is None:
-        secret = _apply_in_namespace(cluster, empty)
-    version = secret["metadata"]["resourceVersion"]
-    data = {name: base64.b64encode(content).decode("ascii") for name, content in files.items()}
-    full = {**empty, "metadata": {**empty["metadata"], "resourceVersion": version}, "data": data}
     conflict: ConflictError | None = None
     try:
-        cluster.apply(_SECRETS, full, manager=FIELD_MANAGER)
+        cluster.apply(_SECRETS, body, manager=FIELD_MANAGER)
     except ConflictError as error:  # also what a repeated request gets whose first answer was lost
+        _withhold_secrets(error, files, request)
         conflict = error
     except KubeError as error:
         _withhold_secrets(error, files, request)
         raise
     written = cluster.get(_SECRETS, NAMESPACE, SECRET) or {}
-    if written.get("data") == data:
-        return
-    if conflict is not None:
-        _withhold_secrets(conflict, files, request)
-    raise MultimeshError(
-        f"{request.mesh}: Secret {NAMESPACE}/{SECRET} was written by somebody else at the same moment"
-        f"{f' ({conflict})' if conflict else ''}. Let only one run at a time do this, and run again: a good CA is kept."
-    ) from None
+    if written.get("data") != body["data"]:
+        raise _beaten(request, conflict)
 
 
-def _apply_in_namespace(cluster: Cluster, body: Mapping[str, Any]) -> dict[str, Any]:
+def _claim(cluster: Cluster) -> dict[str, Any]:
+    """Make the Secret, without any field in it; one that is there stays as it is.
+
+    As the field manager of the files this would delete files that another run has just written.
+    """
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": NAMESPACE}}
     try:
-        return cluster.apply(_SECRETS, body, manager=FIELD_MANAGER)
+        return cluster.apply(_SECRETS, body, manager=_CLAIMING_MANAGER)
     except NotFoundError:
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-        cluster.apply(_NAMESPACES, namespace, manager=FIELD_MANAGER)
-        return cluster.apply(_SECRETS, body, manager=FIELD_MANAGER)
+        cluster.apply(_NAMESPACES, namespace, manager=_CLAIMING_MANAGER)
+        return cluster.apply(_SECRETS, body, manager=_CLAIMING_MANAGER)
+
+
+def _beaten(request: Request, conflict: ConflictError | None = None) -> MultimeshError:
+    return MultimeshError(
+        f"{request.mesh}: Secret {NAMESPACE}/{SECRET} was written by somebody else at the same moment"
+        f"{f' ({conflict})' if conflict else ''}. Let only one run at a time do this, and run again: a good CA is kept."
+    )
 
 
 def _withhold_secrets(error: KubeError, files: Mapping[str, bytes], request: Request) -> None:

@@ -105,6 +105,8 @@ def _block(label: bytes, body: list[bytes], defects: list[str]) -> list[Block]:
     except (binascii.Error, ValueError):
         defects.append("a block is not base64")
         return []
+    if base64.b64encode(der) != b"".join(body):
+        defects.append("a block is not base64 in its one canonical form")
     if not der or len(der) > _BLOCK_LIMIT:
         defects.append(f"a block has {len(der)} bytes, 1 to {_BLOCK_LIMIT} are read")
         return []
