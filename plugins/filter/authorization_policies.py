@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: authorization_policies
 short_description: AuthorizationPolicies a mesh must hold
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The multimesh.istio authors (@multimesh)
 description:

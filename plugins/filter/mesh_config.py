@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: mesh_config
 short_description: Settings of a cluster's control plane
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The multimesh.istio authors (@multimesh)
 description:
@@ -42,7 +42,7 @@ _value:
     - The settings.
   type: dict
   contains:
-    mesh_id:
+    mesh_name:
       description: Name of the mesh.
       type: str
       returned: always
@@ -65,18 +65,26 @@ _value:
     admitted_trust_domains:
       description:
         - Trust domains of the meshes that this mesh offers something to or shares a host with, sorted.
-        - Each is to be admitted by an entry of its own in C(meshConfig.caCertificates).
       type: list
       elements: str
       returned: always
+    ca_certificates:
+      description:
+        - What C(meshConfig.caCertificates) must be, so that each of these trust domains is admitted on its own.
+      type: list
+      elements: dict
+      returned: always
   sample:
-    mesh_id: east
+    mesh_name: east
     cluster_name: east
     trust_domain: east.mesh
     network: east
     locality: null
     admitted_trust_domains:
       - west.mesh
+    ca_certificates:
+      - trustDomains:
+          - west.mesh
 """
 
 from collections.abc import Callable, Mapping

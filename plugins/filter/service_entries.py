@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: service_entries
 short_description: ServiceEntries a mesh must hold
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The multimesh.istio authors (@multimesh)
 description:

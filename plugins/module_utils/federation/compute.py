@@ -38,8 +38,9 @@ def federation(inventory: Inventory, host: str) -> list[Object]:
 def mesh_config(inventory: Inventory, host: str) -> dict[str, Any]:
     """What the control plane of a cluster must be set to.
 
-    Returns mesh_id, cluster_name, trust_domain, network, locality (None if unknown) and admitted_trust_domains: those
-    of the meshes that this mesh offers something to or shares a host with, sorted, each to be admitted on its own.
+    Returns mesh_name, cluster_name, trust_domain, network, locality (None if unknown), admitted_trust_domains (those of
+    the meshes that this mesh offers something to or shares a host with, sorted) and ca_certificates, which admits each
+    of them on its own in Istio's ``meshConfig.caCertificates``.
     Raises as ``federation`` does.
     """
     cluster = _cluster(inventory, host)
@@ -51,13 +52,16 @@ def mesh_config(inventory: Inventory, host: str) -> dict[str, Any]:
             if entry.local:
                 admitted |= {source.export.mesh for source in entry.sources}
     trust_domains = _trust_domains(inventory)
+    domains = sorted(trust_domains[mesh] for mesh in admitted)
     return {
-        "mesh_id": cluster.mesh,
+        "mesh_name": cluster.mesh,
         "cluster_name": cluster.host,
         "trust_domain": cluster.trust_domain,
         "network": cluster.network,
         "locality": cluster.locality,
-        "admitted_trust_domains": sorted(trust_domains[mesh] for mesh in admitted),
+        "admitted_trust_domains": domains,
+        # No certificate beside the domain: all meshes chain to the one shared root.
+        "ca_certificates": [{"trustDomains": [domain]} for domain in domains],
     }
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes, nearest
 from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve import EVERYONE, Resolver
@@ -15,6 +15,9 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.types import
     Export,
     Site,
 )
+
+# An object name in Kubernetes, and a name in DNS (RFC 1035).
+LONGEST_NAME = 253
 
 
 def check(notes: Notes, sites: Mapping[str, Site], resolver: Resolver) -> None:
@@ -68,7 +71,7 @@ def _check_trust_domains(notes: Notes, sites: list[Site]) -> None:
                 site.host,
                 "mesh_trust_domain",
                 f"'{site.trust_domain}' is already the trust domain of mesh {other.mesh}",
-                f"Choose one of its own, such as '{site.mesh}.mesh'",
+                "Give each mesh one of its own, such as '<mesh>.mesh'",
             )
     for site in sites:
         labels = site.trust_domain.split(".")
@@ -162,13 +165,17 @@ def _check_narrowing(notes: Notes, exports: Iterable[Export]) -> None:
 
 def _check_shared_pods(notes: Notes, exports: Iterable[Export]) -> None:
     by_selector: dict[tuple[str, frozenset[tuple[str, str]]], list[Export]] = defaultdict(list)
+    by_label: dict[tuple[str, tuple[str, str]], list[frozenset[tuple[str, str]]]] = defaultdict(list)
     for export in exports:
         if export.offers:
-            by_selector[export.namespace, frozenset(export.selector.items())].append(export)
-    for sharing in by_selector.values():
-        _check_target_ports(notes, sharing)
+            selector = frozenset(export.selector.items())
+            if (export.namespace, selector) not in by_selector:
+                by_label[export.namespace, min(selector)].append(selector)
+            by_selector[export.namespace, selector].append(export)
     for (namespace, selector), sharing in by_selector.items():
-        for wider in _proper_subsets(namespace, selector, by_selector):
+        _check_target_ports(notes, sharing)
+        # Selectors of more pods are subsets, so each is found by a label that this one has too.
+        for wider in (other for label in sorted(selector) for other in by_label[namespace, label] if other < selector):
             first, export = by_selector[namespace, wider][0], sharing[0]
             if _admissions(by_selector[namespace, wider]) != _admissions(sharing):
                 notes.note(
@@ -178,16 +185,6 @@ def _check_shared_pods(notes: Notes, exports: Iterable[Export]) -> None:
                     " and policies select pods",
                     "Give both the same consumers and ports, or selectors that no pod matches both of",
                 )
-
-
-def _proper_subsets(
-    namespace: str,
-    selector: frozenset[tuple[str, str]],
-    known: Mapping[tuple[str, frozenset[tuple[str, str]]], list[Export]],
-) -> Iterator[frozenset[tuple[str, str]]]:
-    for other_namespace, other in known:
-        if other_namespace == namespace and other < selector:
-            yield other
 
 
 def _admissions(exports: Iterable[Export]) -> set[object]:
@@ -238,13 +235,22 @@ def _ports(export: Export) -> str:
 
 
 def _check_hosts(notes: Notes, sites: Mapping[str, Site], resolver: Resolver, exports: Iterable[Export]) -> None:
-    domains = sorted({site.domain for site in sites.values()})
+    domains = {site.domain: site for _host, site in sorted(sites.items(), reverse=True)}
     default_names = {
         f"{export.service}.{export.namespace}.svc.{export.mesh}.{domain}": export
         for export in exports
         if not export.host
         for domain in domains
     }
+    for name, export in default_names.items():
+        if len(name) > LONGEST_NAME:
+            site = domains[name.split(".", 4)[4]]
+            notes.note(
+                site.host,
+                "mesh_domain",
+                f"the name of {export.origin} in consumer meshes would be longer than {LONGEST_NAME} characters",
+                "Choose a shorter domain, or give the export a host",
+            )
     services: dict[str, str] = {}
     for site in sites.values():
         known = {(export.namespace, export.service) for export in resolver.exports[site.host]}

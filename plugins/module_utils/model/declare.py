@@ -149,9 +149,11 @@ def _export(index: int, fields: Fields) -> ExportSpec | None:
 
 def _ports(fields: Fields) -> tuple[PortSpec, ...] | None:
     way_out = "Write a list such as [{number: 9080, name: http, protocol: HTTP}]"
+    if not fields.has("ports"):
+        return None
     values = fields.items("ports", way_out)
     if values is None:
-        return None
+        return ()
     if not values:
         fields.note("ports", "expected at least one port, found an empty list", "Leave it out to read the live Service")
     before = len(fields.notes.problems)
@@ -329,27 +331,26 @@ def _peer_facts(notes: Notes, host: str, path: str, value: Mapping[str, Any]) ->
 
 
 def _service_facts(notes: Notes, host: str, path: str, value: Any) -> ServiceFacts | None:
-    if not isinstance(value, Mapping) or not value.get("namespace") or not value.get("name"):
-        notes.note(host, path, "expected a Service with namespace and name", "Read it with multimesh.istio.mesh_info")
-        return None
-    ports = []
-    for port in value.get("ports") or ():
-        protocol = port.get("protocol")
-        target = port.get("target_port")
-        ports.append(
-            PortSpec(
-                number=int(port["number"]),
-                name=port.get("name") or None,
-                # A protocol that cannot be federated stays as it is, so that the export using it is refused by name.
-                protocol=PROTOCOLS.get(str(protocol).upper(), str(protocol)) if protocol else None,
-                target_port=target if isinstance(target, int) else None,
-            )
+    try:
+        selector = value.get("selector")
+        return ServiceFacts(
+            namespace=str(value["namespace"]),
+            name=str(value["name"]),
+            ports=tuple(sorted(map(_port_facts, value.get("ports") or ()), key=lambda port: port.number)),
+            selector={str(key): str(label) for key, label in selector.items()} if selector else None,
+            service_accounts=tuple(sorted(str(account) for account in value.get("service_accounts") or ())),
         )
-    selector = value.get("selector")
-    return ServiceFacts(
-        namespace=str(value["namespace"]),
-        name=str(value["name"]),
-        ports=tuple(sorted(ports, key=lambda port: port.number)),
-        selector={str(key): str(label) for key, label in selector.items()} if selector else None,
-        service_accounts=tuple(sorted(str(account) for account in value.get("service_accounts") or ())),
+    except (AttributeError, KeyError, TypeError, ValueError):
+        notes.note(host, path, "expected a Service with its ports", "Read it with multimesh.istio.mesh_info")
+        return None
+
+
+def _port_facts(value: Mapping[str, Any]) -> PortSpec:
+    protocol, target = value.get("protocol"), value.get("target_port")
+    return PortSpec(
+        number=int(value["number"]),
+        name=value.get("name") or None,
+        # A protocol that cannot be federated stays as it is, so that the export using it is refused by name.
+        protocol=PROTOCOLS.get(str(protocol).upper(), str(protocol)) if protocol else None,
+        target_port=target if isinstance(target, int) else None,
     )

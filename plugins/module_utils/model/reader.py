@@ -38,9 +38,10 @@ def shown(value: object) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Way out for a wrong name: the nearest right one, or all of them."""
     candidates = sorted(known)
-    close = difflib.get_close_matches(name, candidates, n=1)
+    folded = {candidate.lower(): candidate for candidate in candidates}
+    close = difflib.get_close_matches(name.lower(), folded, n=1)
     if close:
-        return f"Did you mean '{close[0]}'"
+        return f"Did you mean '{folded[close[0]]}'"
     return f"Use one of {', '.join(candidates)}" if candidates else "Remove it"
 
 

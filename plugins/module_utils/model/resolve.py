@@ -123,8 +123,8 @@ class Resolver:
             self.notes.note(
                 site.host,
                 variable,
-                f"expected a mesh, a group of meshes or '{EVERYONE}', found '{name}', which the inventory lacks",
-                nearest(name, {*self.meshes, *self.groups, EVERYONE}),
+                f"expected a mesh, a group of meshes or '{EVERYONE}', found '{name}', which this run's inventory lacks",
+                nearest(name, {*self.meshes, *self.groups, EVERYONE}) + "; job slicing takes hosts out of an inventory",
             )
             return ()
         return tuple(sorted(found - {site.mesh}))
@@ -193,7 +193,17 @@ class Resolver:
                         f"expected a protocol, found nothing, and {where}",
                         f"Use one of {', '.join(sorted(PROTOCOLS))}",
                     )
+        live = site.facts.services.get((spec.namespace, spec.service)) if site.facts else None
+        unclear = {port.number for port in live.ports if port.target_port is None} if live else set()
+        unclear -= {port.number for port in spec.ports or () if port.target_port is not None}
         for port in known.ports or ():
+            if port.number in unclear:
+                self.notes.note(
+                    site.host,
+                    f"{spec.variable}.ports",
+                    f"the pods' port behind port {port.number} of {service} is unknown, and policies see that",
+                    f"Add target_port to port {port.number}",
+                )
             if port.protocol not in PROTOCOLS.values():
                 self.notes.note(
                     site.host,
@@ -236,7 +246,8 @@ class Resolver:
             local = own.get(host)
             identities = {export.host or export.origin for export in exports.values()} | ({host} if local else set())
             if len(identities) > 1:
-                self._collision(site, host, identities, renamed.get(host))
+                if host in renamed:
+                    self._collision(site, host, identities, renamed[host])
                 continue
             sources = [self._source(site, export) for _key, export in sorted(exports.items())]
             found = self._imported(site, host, local, [source for source in sources if source], visible[host])
@@ -288,17 +299,22 @@ class Resolver:
         try:
             found: Any = jmespath.search(wanted.select, exports)
         except JMESPathError as error:
-            reason = str(error).splitlines()[0]
-            self.notes.note(
-                site.host, variable, f"expected a JMESPath expression: {reason}", "See https://jmespath.org"
-            )
-            return []
-        chosen = _chosen(exports, found)
-        if chosen is None:
+            reason = str(error).splitlines()[0].strip(" :")
+            reason = reason if len(reason) <= 120 else reason[:117] + "..."
             self.notes.note(
                 site.host,
                 variable,
-                f"expected a list of exports of {mesh}, found {shown(found)}",
+                f"expected a JMESPath expression over exports: {reason}",
+                "See https://jmespath.org",
+            )
+            return []
+        try:
+            chosen = _chosen(exports, found)
+        except ValueError as error:
+            self.notes.note(
+                site.host,
+                variable,
+                f"expected a list of exports of {mesh}, found {error}",
                 "Select whole exports, for example [?attributes.tier=='gold']",
             )
             return []
@@ -359,11 +375,10 @@ class Resolver:
             export_to.add(".")
         return Imported(host, first.ports, tuple(fitting), local, tuple(sorted(export_to or {"*"})))
 
-    def _collision(self, site: Site, host: str, identities: set[str], renamed: Import | None) -> None:
-        variable = f"{renamed.variable}.host" if renamed else "mesh_imports"
+    def _collision(self, site: Site, host: str, identities: set[str], renamed: Import) -> None:
         self.notes.note(
             site.host,
-            variable,
+            f"{renamed.variable}.host",
             f"host '{host}' would stand for {' and '.join(sorted(identities))}",
             "Choose another host; exports that back each other up say so with a host of their own",
         )
@@ -378,17 +393,17 @@ class Resolver:
         return replace(service, consumers=tuple(sorted(meshes)))
 
 
-def _chosen(exports: list[Mapping[str, Any]], found: Any) -> set[int] | None:
-    """Identities of the exports that an expression gave, or None if it gave anything else."""
+def _chosen(exports: list[Mapping[str, Any]], found: Any) -> set[int]:
+    """Identities of the exports that an expression gave. Raises ValueError saying what else it gave."""
     if not isinstance(found, list):
-        return None
+        raise ValueError(shown(found))
     known = {id(export) for export in exports}
     chosen: set[int] = set()
     for entry in found:
         # Filters hand on the very objects; an expression that builds an equal one means the same export.
         same = {id(entry)} & known or {id(export) for export in exports if export == entry}
         if not same:
-            return None
+            raise ValueError(f"a list with {shown(entry)}")
         chosen |= same
     return chosen
 
