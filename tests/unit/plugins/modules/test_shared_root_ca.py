@@ -1,0 +1,152 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils import basic
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
+from ansible_collections.multimesh.istio.plugins.modules import shared_root_ca
+
+from tests.canary import Canary
+from tests.unit.plugins.module_utils.pki.fakes import FakeCluster
+
+PASSPHRASE = "correct horse battery staple"
+SECRET = "Secret istio-system/cacerts"
+
+Call = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
+    fake = FakeCluster()
+    monkeypatch.setattr(Client, "connect", lambda _connection: fake)
+    return fake
+
+
+@pytest.fixture
+def call(
+    cluster: FakeCluster,  # noqa: ARG001 - has to be there first
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> Call:
+    """Run the module with these arguments; the result, with the output as ``printed``."""
+
+    def run(**changes: Any) -> dict[str, Any]:
+        arguments = {
+            "mesh": "east",
+            "trust_domain": "east.mesh",
+            "root_directory": str(tmp_path / "ca"),
+            "passphrase": PASSPHRASE,
+            **changes,
+        }
+        monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
+        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+        with pytest.raises(SystemExit):
+            shared_root_ca.main()
+        printed = capsys.readouterr().out
+        return {**json.loads(printed), "printed": printed}
+
+    return run
+
+
+def test_makes_and_then_keeps(call: Call, cluster: FakeCluster, tmp_path: Path) -> None:
+    predicted = call(_ansible_check_mode=True, _ansible_diff=True)
+    assert predicted["changed"]
+    assert "root" not in predicted
+    assert not (tmp_path / "ca").exists()
+    assert cluster.written == []
+
+    made = call(_ansible_diff=True)
+    assert made["changed"]
+    assert made["trust_domain"] == "east.mesh"
+    assert made["intermediate"]["uri_constraints"] == ["east.mesh"]
+    assert made["diff"]["before"] == {}
+    assert made["diff"]["after"] == {"root": made["root"], "intermediate": made["intermediate"]}
+
+    kept = call(known_roots=[made["root"]["fingerprint_sha256"].upper()])
+    assert not kept["changed"]
+    assert (kept["root"], kept["intermediate"]) == (made["root"], made["intermediate"])
+
+
+def test_accepts_fingerprints_as_openssl_prints_them(call: Call) -> None:
+    shown = call()["root"]["fingerprint_sha256"].upper()
+    colons = ":".join(shown[index : index + 2] for index in range(0, len(shown), 2))
+    assert not call(known_roots=[colons])["changed"]
+
+
+def test_shows_no_secret(call: Call, cluster: FakeCluster) -> None:
+    printed = call(_ansible_diff=True, _ansible_verbosity=4)["printed"]
+    key = base64.b64decode(cluster.objects[SECRET]["data"]["ca-key.pem"])
+    assert Canary({"ca": key}, {"passphrase": PASSPHRASE}).find(printed.encode()) == set()
+
+
+def test_fails_with_one_message(call: Call) -> None:
+    failed = call(trust_domain="cluster.local")
+    assert failed["failed"]
+    assert failed["msg"].startswith("east: mesh_trust_domain: 'cluster.local'")
+
+
+def test_warns_of_what_the_api_server_warns_of(call: Call, cluster: FakeCluster) -> None:
+    cluster.warnings["deprecated"] = None
+    assert '"east: deprecated"' in call()["printed"]
+
+
+def test_names_the_missing_library(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_root_ca, "CRYPTOGRAPHY_ERROR", "ImportError")
+    assert "cryptography >= 42.0" in call()["msg"]
+
+
+def test_every_part_can_be_imported_without_the_library() -> None:
+    """As ansible-test and a controller without it do; the module then says what is missing."""
+    blocked = "import sys; sys.modules['cryptography'] = None; "
+    names = sorted(path.stem for path in Path(shared_root_ca.__file__).parents[1].glob("module_utils/pki/[a-z]*.py"))
+    package = "ansible_collections.multimesh.istio.plugins"
+    imports = [f"{package}.module_utils.pki.{name}" for name in names] + [f"{package}.modules.shared_root_ca"]
+    check = f"{blocked}import {', '.join(imports)}; print({imports[-1]}.CRYPTOGRAPHY_ERROR is not None)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_the_examples_run(call: Call, tmp_path: Path) -> None:
+    variables = {"{{ shared_root_ca_passphrase }}": PASSPHRASE, "{{ (mesh_roots | default([])) }}": []}
+    for task in yaml.safe_load(shared_root_ca.EXAMPLES):
+        options = task["multimesh.istio.shared_root_ca"]
+        options = {name: variables.get(str(value), value) for name, value in options.items()}
+        assert options["root_directory"].startswith("/var/lib/")
+        result = call(**{**options, "root_directory": str(tmp_path / options["mesh"]), "_ansible_check_mode": True})
+        assert result["changed"], result
+
+
+def test_documentation_and_argument_spec_name_the_same_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    class Stop(Exception):
+        pass
+
+    def record(**options: Any) -> None:
+        seen.update(options)
+        raise Stop
+
+    monkeypatch.setattr(shared_root_ca, "AnsibleModule", record)
+    with pytest.raises(Stop):
+        shared_root_ca.main()
+    spec = {
+        name: option for name, option in seen["argument_spec"].items() if name not in shared_root_ca.CONNECTION_OPTIONS
+    }
+    documented = yaml.safe_load(shared_root_ca.DOCUMENTATION)["options"]
+    assert {name: {**option, "description": None, "no_log": None} for name, option in spec.items()} == {
+        name: {**option, "description": None, "no_log": None} for name, option in documented.items()
+    }
