@@ -62,7 +62,13 @@ def _status(arguments: argparse.Namespace) -> None:
 
 
 def _logs(arguments: argparse.Namespace) -> None:
-    with Lab(arguments.lab).logs(arguments.mesh, arguments.program).open(errors="replace") as log:
+    lab = Lab(arguments.lab)
+    if not arguments.mesh:
+        for mesh in lab.meshes:
+            for path in sorted(lab.logs(mesh).parent.glob("*.log")):
+                say(f"{mesh} {path.stem}: {path}")
+        return
+    with lab.logs(arguments.mesh, arguments.program).open(errors="replace") as log:
         shutil.copyfileobj(log, sys.stdout)
 
 
@@ -114,8 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--api-only", action="store_true", help="only etcd and an API server, no node")
     command("down", _down, "remove the lab; fails if anything of it is left")
     command("status", _status, "what runs; fails if anything is not healthy")
-    logs = command("logs", _logs, "print the log of a program of a cluster")
-    logs.add_argument("mesh", metavar="MESH")
+    logs = command("logs", _logs, "print the log of a program of a cluster, or the paths of all logs")
+    logs.add_argument("mesh", nargs="?", metavar="MESH")
     logs.add_argument("program", nargs="?", default="supervisor", metavar="PROGRAM")
     command("kubeconfig", _kubeconfig, "print the path of a cluster's kubeconfig").add_argument("mesh", metavar="MESH")
     command("build", _build, "build everything the lab runs into the cache")

@@ -18,11 +18,11 @@ from typing import Any
 
 import yaml
 
-from tests.lab import addresses, network, packages, teardown
+from tests.lab import addresses, limits, network, packages, teardown
 from tests.lab.build import Artifacts, ensure_built
 from tests.lab.cluster import Cluster, locality_labels
 from tests.lab.errors import LabError
-from tests.lab.place import Mesh, Place, Record, check_name, machine_lock, write
+from tests.lab.place import Mesh, Place, Record, all_records, check_name, machine_lock, write
 from tests.lab.progress import step
 from tests.lab.supervisor import LOGS
 
@@ -61,8 +61,8 @@ class Lab:
                     raise LabError(f"{what} of {mesh!r}: it is not among the meshes to bring up: {', '.join(meshes)}")
         artifacts = self._artifacts
         with self.place.locked():
-            record = self._decide(meshes, localities or {}, api_only, pod_cidrs or {})
             self.place.published.mkdir(parents=True, exist_ok=True, mode=0o700)
+            record = self._decide(meshes, localities or {}, api_only, pod_cidrs or {})
             network.ensure_switch(self.place, IPv4Network(record.subnet))
             clusters = [self._cluster(record, mesh) for mesh in dict.fromkeys(meshes)]
             with ThreadPoolExecutor(len(clusters)) as pool:
@@ -75,13 +75,13 @@ class Lab:
     def down(self) -> None:
         """Removes the lab. Raises `LabError` that names whatever is left."""
         packages.require_privileges()
-        left = teardown.remove(self.place.id)
+        left = teardown.remove(self.place.id, self.place.published)
         if left:
             raise LabError("\n".join([f"left of lab {self.place.name}:", *left]))
 
     def leftovers(self) -> list[str]:
         """Everything on this machine that belongs to this lab, one line each."""
-        return teardown.leftovers(self.place.id)
+        return teardown.leftovers(self.place.id, published=self.place.published)
 
     @property
     def meshes(self) -> list[str]:
@@ -231,6 +231,7 @@ class Lab:
                     api_only,
                 )
             self.place.save(record)
+            limits.raise_for(sum(len(other.meshes) for other in all_records().values() if other))
         return record
 
     def _publish(self, record: Record, artifacts: Artifacts) -> None:

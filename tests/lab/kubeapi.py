@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,7 +83,7 @@ def path_of(manifest: dict[str, Any]) -> str:
     """The path of the object that `manifest` describes. Knows kinds with a regular plural only."""
     version = manifest["apiVersion"]
     kind = manifest["kind"]
-    plural = kind.lower() + ("es" if kind.endswith("s") else "s")
+    plural = re.sub("(?<![aeiou])y$", "ie", re.sub("s$", "se", kind.lower())) + "s"
     namespace = manifest["metadata"].get("namespace", "default")
     scope = "" if kind in _CLUSTER_SCOPED else f"/namespaces/{namespace}"
     return f"/{'apis' if '/' in version else 'api'}/{version}{scope}/{plural}/{manifest['metadata']['name']}"

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.lab import network, process
+from tests.lab import limits, network, process
 from tests.lab.place import (
     INTERFACE_PREFIX,
     LOCK_ROOT,
@@ -23,39 +23,48 @@ from tests.lab.place import (
     all_records,
     load_record,
     locked,
+    machine_lock,
 )
 
 
-def remove(lab_id: str) -> list[str]:
-    """Removes every trace of a lab; returns what is left, which is nothing unless the machine resists."""
+def remove(lab_id: str, published: Path | None = None) -> list[str]:
+    """Removes every trace of a lab; returns what is left, which is nothing unless the machine resists.
+
+    `published` is the lab's folder in its checkout, for a lab without a record; others say it there.
+    """
     state = STATE_ROOT / lab_id
     with locked(_lock_file(lab_id)):
         record = load_record(state)
         process.kill(PREFIX + lab_id)
         network.remove(state / SWITCH, INTERFACE_PREFIX + lab_id)
-        if record:
-            _remove_published(record)
+        published = published or (_published(record) if record else None)
+        if published:
+            shutil.rmtree(published, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                published.parent.rmdir()
         # Clusters mount in namespaces of their own; a mount seen here is somebody's data.
         if not _mounts_below(state):
             shutil.rmtree(state, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            STATE_ROOT.rmdir()
-    return leftovers(lab_id, record)
+        with machine_lock():
+            if not all_records():
+                limits.restore()
+            with contextlib.suppress(OSError):
+                STATE_ROOT.rmdir()
+    return leftovers(lab_id, record, published)
 
 
-def leftovers(lab_id: str, record: Record | None = None) -> list[str]:
+def leftovers(lab_id: str, record: Record | None = None, published: Path | None = None) -> list[str]:
     """One line for everything on this machine that belongs to the lab: empty after it was removed.
 
-    `record` tells more names to look for; without it the lab's own record is read, if there still is one.
+    `record` and `published` tell more to look for; without `record` the lab's own is read, if there still is one.
     """
     state = STATE_ROOT / lab_id
     record = record or load_record(state)
+    published = published or (_published(record) if record else None)
     name = PREFIX + lab_id
     interface = INTERFACE_PREFIX + lab_id
-    paths = [state, Path("/sys/class/net", interface)]
+    paths = [state, Path("/sys/class/net", interface), *([published] if published else [])]
     paths += [hierarchy / name for hierarchy in process.hierarchies()]
-    if record:
-        paths.append(_published(record))
     found = [f"process {pid}: {_command(pid)}" for pid in sorted(process.members(name) | process.marked(lab_id))]
     found += [f"{path} exists" for path in paths if path.exists()]
     found += [f"{mount} is mounted" for mount in _mounts_below(state)]
@@ -67,17 +76,17 @@ def leftovers(lab_id: str, record: Record | None = None) -> list[str]:
 def orphans() -> dict[str, str]:
     """Labs nobody can want any more, and why, by id: their checkout is gone, or they have no record."""
     found = {}
-    for lab_id, record in all_records().items():
+    with machine_lock():  # nobody writes a first record meanwhile
+        records = all_records()
+        in_use = set(_ids_in_use())
+    for lab_id, record in records.items():
         if record is None:
             found[lab_id] = "it has no record"
         elif not Path(record.checkout).is_dir():
             found[lab_id] = f"its checkout {record.checkout} is gone"
         elif not _published(record).is_dir():
             found[lab_id] = f"{_published(record)} is gone"
-    for lab_id in _ids_in_use():
-        if not (STATE_ROOT / lab_id).exists():
-            found[lab_id] = "its state is gone"
-    return found
+    return found | dict.fromkeys(in_use - records.keys(), "its state is gone")
 
 
 def _ids_in_use() -> Iterator[str]:
@@ -95,12 +104,6 @@ def _lock_file(lab_id: str) -> Path:
 
 def _published(record: Record) -> Path:
     return Path(record.checkout, ".lab", record.name)
-
-
-def _remove_published(record: Record) -> None:
-    shutil.rmtree(_published(record), ignore_errors=True)
-    with contextlib.suppress(OSError):
-        _published(record).parent.rmdir()
 
 
 def _mounts_below(folder: Path) -> list[str]:
