@@ -1,0 +1,358 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is read of one cluster, and how Kubernetes objects become the facts that the model computes with."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.federation.peers import KEY as PEERS_KEY
+from ansible_collections.multimesh.istio.plugins.module_utils.federation.peers import NAME as PEERS_NAME
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ForbiddenError
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
+
+Body = Mapping[str, Any]
+
+ISTIO_NAMESPACE = "istio-system"
+CONFIG_MAP = Resource("", "v1", "ConfigMap", "configmaps", True)
+SECRET = Resource("", "v1", "Secret", "secrets", True)
+SERVICE = Resource("", "v1", "Service", "services", True)
+POD = Resource("", "v1", "Pod", "pods", True)
+DAEMON_SET = Resource("apps", "v1", "DaemonSet", "daemonsets", True)
+DEPLOYMENT = Resource("apps", "v1", "Deployment", "deployments", True)
+STATEFUL_SET = Resource("apps", "v1", "StatefulSet", "statefulsets", True)
+
+# From so many exports of one namespace on, all its pods come in one request instead of one request per Service.
+_WHOLE_NAMESPACE = 8
+
+
+class Cluster(Protocol):
+    """What is needed of a cluster; ``kube.client.Client`` is one."""
+
+    mesh: str
+
+    def get_path(self, path: str) -> dict[str, Any]: ...
+
+    def get(
+        self, resource: Resource, namespace: str | None, name: str, *, metadata_only: bool = False
+    ) -> dict[str, Any] | None: ...
+
+    def list_objects(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        metadata_only: bool = False,
+    ) -> list[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to read.
+
+    exports: entries of ``mesh_exports``; those without ``service`` and ``namespace`` are left to the model to refuse.
+    read_ca: read the certificates of Secret cacerts too, which takes the right to read its key.
+    """
+
+    exports: Sequence[Body] = ()
+    gateway_namespace: str = ISTIO_NAMESPACE
+    gateway_selector: str = "istio=eastwestgateway"
+    read_ca: bool = False
+
+
+@dataclass(frozen=True)
+class MeshInfo:
+    """facts: the module's return value. warnings: what was there and could not be understood."""
+
+    facts: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_mesh(cluster: Cluster, request: Request, now: datetime) -> MeshInfo:
+    """Everything of one cluster. What does not exist gives None or something empty. Raises KubeError."""
+    wanted = sorted(
+        {(e["namespace"], e["service"]) for e in request.exports if e.get("namespace") and e.get("service")}
+    )
+    reads: dict[str, Callable[[], Any]] = {
+        "version": lambda: cluster.get_path("/version"),
+        "istiod": lambda: cluster.list_objects(DEPLOYMENT, ISTIO_NAMESPACE, label_selector="app=istiod"),
+        "daemons": lambda: _daemon_sets(cluster),
+        "gateways": lambda: cluster.list_objects(
+            SERVICE, request.gateway_namespace, label_selector=request.gateway_selector
+        ),
+        "peers": lambda: cluster.get(CONFIG_MAP, ISTIO_NAMESPACE, PEERS_NAME),
+        "roots": lambda: cluster.get(CONFIG_MAP, ISTIO_NAMESPACE, "istio-ca-root-cert"),
+        "cacerts": lambda: _cacerts(cluster, request.read_ca),
+        "remote_secrets": lambda: _remote_secrets(cluster),
+        "services": lambda: _services(cluster, wanted),
+    }
+    with ThreadPoolExecutor(len(reads)) as pool:
+        started = {name: pool.submit(read) for name, read in reads.items()}
+        found = {name: future.result() for name, future in started.items()}
+    warnings: list[str] = []
+    facts = {
+        "kubernetes_version": found["version"].get("gitVersion"),
+        "istio": istio_facts(found["istiod"], found["daemons"]),
+        "gateway_addresses": gateway_addresses(found["gateways"]),
+        "services": found["services"],
+        "remembered": remembered(found["peers"], warnings),
+        "ca": ca_facts(found["roots"], found["cacerts"], now, warnings),
+        "remote_secrets": found["remote_secrets"],
+    }
+    return MeshInfo(facts, [f"{cluster.mesh}: {warning}" for warning in warnings])
+
+
+# Istio
+
+
+def _daemon_sets(cluster: Cluster) -> list[dict[str, Any]]:
+    try:
+        return cluster.list_objects(DAEMON_SET, metadata_only=True)
+    except ForbiddenError:  # rights in one namespace only
+        return cluster.list_objects(DAEMON_SET, ISTIO_NAMESPACE, metadata_only=True)
+
+
+def istio_facts(istiods: Iterable[Body], daemon_sets: Iterable[Body]) -> dict[str, Any]:
+    """Control planes from the Deployments of istiod, ambient mode from the DaemonSet of ztunnel."""
+    revisions = sorted((_revision(deployment) for deployment in istiods), key=lambda found: str(found["name"]))
+    return {"revisions": revisions, "ambient": any(_is_ztunnel(daemon_set) for daemon_set in daemon_sets)}
+
+
+def _revision(deployment: Body) -> dict[str, Any]:
+    labels = deployment["metadata"].get("labels") or {}
+    containers = deployment["spec"]["template"]["spec"].get("containers") or [{}]
+    tag = str(containers[0].get("image") or "").rpartition("/")[2].partition("@")[0].partition(":")[2]
+    return {
+        "name": labels.get("istio.io/rev") or "default",
+        "version": tag or labels.get("app.kubernetes.io/version"),
+        "replicas": deployment["spec"].get("replicas"),
+        "ready_replicas": (deployment.get("status") or {}).get("readyReplicas") or 0,
+    }
+
+
+def _is_ztunnel(daemon_set: Body) -> bool:
+    metadata = daemon_set["metadata"]
+    return "ztunnel" in (metadata["name"], (metadata.get("labels") or {}).get("app.kubernetes.io/name"))
+
+
+def gateway_addresses(services: Iterable[Body]) -> list[str]:
+    """Where peers reach the gateway: of the load balancer, else external IPs; IPs and names are not mixed."""
+    ips: dict[str, None] = {}
+    names: dict[str, None] = {}
+    external: dict[str, None] = {}
+    for service in services:
+        balancer = (service.get("status") or {}).get("loadBalancer") or {}
+        for ingress in balancer.get("ingress") or []:
+            if ingress.get("ip"):
+                ips[ingress["ip"]] = None
+            elif ingress.get("hostname"):
+                names[ingress["hostname"]] = None
+        external.update(dict.fromkeys((service.get("spec") or {}).get("externalIPs") or []))
+    return sorted(ips or names or external)
+
+
+def remembered(config_map: Body | None, warnings: list[str]) -> dict[str, Any]:
+    """What this cluster remembers of its peers, by host name."""
+    text = ((config_map or {}).get("data") or {}).get(PEERS_KEY)
+    if not text:
+        return {}
+    try:
+        peers = json.loads(text)
+    except ValueError:
+        peers = None
+    if not isinstance(peers, dict):
+        warnings.append(
+            f"ConfigMap {ISTIO_NAMESPACE}/{PEERS_NAME}: {PEERS_KEY} is not what this collection wrote; it is left aside"
+        )
+        return {}
+    return peers
+
+
+def _remote_secrets(cluster: Cluster) -> int | None:
+    try:
+        listed = cluster.list_objects(
+            SECRET, ISTIO_NAMESPACE, label_selector="istio/multiCluster=true", metadata_only=True
+        )
+    except ForbiddenError:
+        return None
+    return len(listed)
+
+
+# Certificates
+
+
+def _cacerts(cluster: Cluster, whole: bool) -> dict[str, Any] | bool | None:
+    """The Secret, None when it is missing; without ``whole`` only its metadata, False when that is not allowed."""
+    try:
+        return cluster.get(SECRET, ISTIO_NAMESPACE, "cacerts", metadata_only=not whole)
+    except ForbiddenError:
+        if whole:
+            raise
+        return False
+
+
+def ca_facts(
+    config_map: Body | None, cacerts: Body | bool | None, now: datetime, warnings: list[str]
+) -> dict[str, Any]:
+    """Roots that the mesh trusts and, where it was read, the intermediate it signs with."""
+    secret = cacerts if isinstance(cacerts, Mapping) else {}
+    # istiod writes the ConfigMap out of the Secret, and takes a while to
+    roots = _certificates(_secret_text(secret, "root-cert.pem"), "Secret cacerts, root-cert.pem", now, warnings)
+    if not roots:
+        text = ((config_map or {}).get("data") or {}).get("root-cert.pem")
+        roots = _certificates(text, "ConfigMap istio-ca-root-cert", now, warnings)
+    own = _certificates(_secret_text(secret, "ca-cert.pem"), "Secret cacerts, ca-cert.pem", now, warnings)
+    chain = _certificates(_secret_text(secret, "cert-chain.pem"), "Secret cacerts, cert-chain.pem", now, warnings)
+    return {
+        "cacerts_present": None if cacerts is False else cacerts is not None,
+        "roots": roots,
+        "intermediate": own[0] if own else None,
+        "chain": chain,
+    }
+
+
+def _secret_text(secret: Body, name: str) -> str | None:
+    try:
+        return base64.b64decode((secret.get("data") or {}).get(name) or "", validate=True).decode() or None
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _certificates(text: str | None, where: str, now: datetime, warnings: list[str]) -> list[dict[str, Any]]:
+    if not text:
+        return []
+    from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import describe_pem
+
+    try:
+        return describe_pem(text, now)
+    except MultimeshError as error:
+        warnings.append(f"{where}: {error}")
+        return []
+
+
+# Services
+
+
+def _services(cluster: Cluster, wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    by_namespace: dict[str, set[str]] = {}
+    for namespace, name in wanted:
+        by_namespace.setdefault(namespace, set()).add(name)
+    with ThreadPoolExecutor(4) as pool:
+        batches = pool.map(lambda item: _services_in(cluster, *item), sorted(by_namespace.items()))
+        return [service for batch in batches for service in batch]
+
+
+def _services_in(cluster: Cluster, namespace: str, names: set[str]) -> list[dict[str, Any]]:
+    if len(names) == 1:
+        live = [cluster.get(SERVICE, namespace, name) for name in names]
+    else:
+        live = [item for item in cluster.list_objects(SERVICE, namespace) if item["metadata"]["name"] in names]
+    services = sorted((item for item in live if item), key=lambda item: str(item["metadata"]["name"]))
+    selectors = [_selector(service) for service in services]
+    if sum(map(bool, selectors)) > _WHOLE_NAMESPACE:
+        everything = cluster.list_objects(POD, namespace)
+        pods = [[pod for pod in everything if _selects(selector, pod)] for selector in selectors]
+    else:
+        pods = [
+            cluster.list_objects(POD, namespace, label_selector=",".join(f"{k}={v}" for k, v in selector.items()))
+            if selector
+            else []
+            for selector in selectors
+        ]
+    backends = [[pod["spec"] for pod in found if _is_serving(pod)] for found in pods]
+    if any(selector and not found for selector, found in zip(selectors, backends, strict=True)):
+        templates = _templates(cluster, namespace)
+        backends = [
+            found or [template["spec"] for template in templates if _selects(selector, template)]
+            for selector, found in zip(selectors, backends, strict=True)
+        ]
+    return [service_facts(service, found) for service, found in zip(services, backends, strict=True)]
+
+
+def _templates(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
+    workloads = [
+        item for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET) for item in cluster.list_objects(kind, namespace)
+    ]
+    return [workload["spec"]["template"] for workload in workloads]
+
+
+def _selector(service: Body) -> dict[str, str]:
+    return dict((service.get("spec") or {}).get("selector") or {})
+
+
+def _selects(selector: Mapping[str, str], pod: Body) -> bool:
+    labels = (pod.get("metadata") or {}).get("labels") or {}
+    return bool(selector) and all(labels.get(key) == value for key, value in selector.items())
+
+
+def _is_serving(pod: Body) -> bool:
+    phase = (pod.get("status") or {}).get("phase")
+    return "deletionTimestamp" not in pod["metadata"] and phase not in ("Succeeded", "Failed")
+
+
+def service_facts(service: Body, backends: Sequence[Body]) -> dict[str, Any]:
+    """A Service as docs/architecture.md gives it. backends: specs of the pods behind it."""
+    spec = service.get("spec") or {}
+    return {
+        "namespace": service["metadata"]["namespace"],
+        "name": service["metadata"]["name"],
+        "ports": [_port(port, backends) for port in _distinct(spec.get("ports") or [])],
+        "selector": _selector(service),
+        "service_accounts": sorted({str(pod.get("serviceAccountName") or "default") for pod in backends}),
+    }
+
+
+def _distinct(ports: Sequence[Body]) -> list[Body]:
+    """One port for each number: no gateway passes on UDP, so of a number used twice (DNS) only TCP counts."""
+    tcp = {port["port"] for port in ports if port.get("protocol", "TCP") == "TCP"}
+    return [port for port in ports if port.get("protocol", "TCP") == "TCP" or port["port"] not in tcp]
+
+
+def _port(port: Body, backends: Iterable[Body]) -> dict[str, Any]:
+    target = port.get("targetPort", port["port"])
+    if isinstance(target, str):
+        target = min(_named_ports(target, port.get("protocol", "TCP"), backends), default=None)
+    return {"number": port["port"], "name": port.get("name"), "protocol": protocol(port), "target_port": target}
+
+
+def _named_ports(name: str, transport: str, backends: Iterable[Body]) -> list[int]:
+    return [
+        int(port["containerPort"])
+        for pod in backends
+        for container in [*(pod.get("containers") or []), *(pod.get("initContainers") or [])]
+        for port in container.get("ports") or []
+        if port.get("name") == name and port.get("protocol", "TCP") == transport
+    ]
+
+
+_APP_PROTOCOLS = {"kubernetes.io/h2c": "HTTP2", "kubernetes.io/ws": "HTTP", "kubernetes.io/wss": "HTTPS"}
+_PROTOCOLS = ("TCP", "UDP", "GRPC", "HTTP", "HTTP_PROXY", "HTTP2", "HTTPS", "TLS", "MONGO", "REDIS", "MYSQL")
+
+
+def protocol(port: Body) -> str:
+    """The protocol that Istio selects for a port, TCP where it would guess.
+
+    https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/ and
+    pkg/config/kube/conversion.go.
+    """
+    transport = port.get("protocol", "TCP")
+    if transport != "TCP":
+        return str(transport)
+    name = port.get("appProtocol")
+    if name in _APP_PROTOCOLS:
+        return _APP_PROTOCOLS[name]
+    text = str(port.get("name") or "" if name is None else name).upper()
+    if text.startswith("GRPC-WEB"):
+        return "GRPC-WEB"
+    prefix = text.partition("-")[0]
+    return prefix if prefix in _PROTOCOLS else "TCP"

@@ -1,0 +1,294 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mesh_info
+short_description: Read what a federation needs to know of one cluster
+version_added: 1.0.0
+description:
+  - Reads versions, the addresses of the east-west gateway, exported Services, what the cluster remembers of its peers,
+    and its CA.
+  - What does not exist is V(null) or empty, so the module can be used on an empty cluster.
+  - Registered as C(federation_mesh_info), the result fills in what the inventory leaves out.
+author:
+  - The multimesh.istio authors (@multimesh)
+extends_documentation_fragment:
+  - multimesh.istio.connection
+  - multimesh.istio.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - The module only reads.
+  diff_mode:
+    support: none
+    details:
+      - The module changes nothing.
+  idempotent:
+    support: full
+options:
+  exports:
+    description:
+      - Entries of C(mesh_exports). The Services that they name are read.
+    type: list
+    elements: dict
+    default: []
+  gateway_namespace:
+    description:
+      - Namespace of the east-west gateway's Service.
+    type: str
+    default: istio-system
+  gateway_selector:
+    description:
+      - Label selector of the east-west gateway's Service.
+    type: str
+    default: istio=eastwestgateway
+  read_ca:
+    description:
+      - Read the certificates of Secret C(cacerts) in C(istio-system) too.
+      - Kubernetes hands out a Secret only as a whole, so this takes the right to read the CA's key. The key is dropped
+        at once and never returned.
+    type: bool
+    default: false
+seealso:
+  - module: multimesh.istio.applyset
+"""
+
+EXAMPLES = r"""
+- name: Read versions and the address of the gateway
+  multimesh.istio.mesh_info:
+    mesh: west
+    kubeconfig: "{{ mesh_kubeconfig }}"
+  register: west
+
+- name: Read what the inventory leaves out of its exports
+  multimesh.istio.mesh_info:
+    kubeconfig: "{{ mesh_kubeconfig }}"
+    exports:
+      - service: reviews
+        namespace: bookinfo
+  register: federation_mesh_info
+
+- name: Read the CA, and fail while there is still time
+  multimesh.istio.mesh_info:
+    kubeconfig: "{{ mesh_kubeconfig }}"
+    read_ca: true
+  register: ca
+  failed_when: ca.mesh.ca.intermediate.days_left < 14
+"""
+
+RETURN = r"""
+mesh:
+  description: Facts of the cluster.
+  returned: success
+  type: dict
+  contains:
+    kubernetes_version:
+      description: Version of the API server.
+      type: str
+      sample: v1.36.3
+    istio:
+      description: Istio's control planes and data plane.
+      type: dict
+      contains:
+        revisions:
+          description: One entry for each istiod Deployment in C(istio-system).
+          type: list
+          elements: dict
+          contains:
+            name:
+              description: Name of the revision.
+              type: str
+              sample: default
+            version:
+              description: Version of istiod, by its image tag.
+              type: str
+              sample: 1.31.1
+            replicas:
+              description: Replicas wanted.
+              type: int
+              sample: 1
+            ready_replicas:
+              description: Replicas ready.
+              type: int
+              sample: 1
+        ambient:
+          description: Whether the cluster has ambient mode, which is whether ztunnel is installed.
+          type: bool
+          sample: false
+    gateway_addresses:
+      description: IPs of the east-west gateway, or its names where the load balancer has names only.
+      type: list
+      elements: str
+      sample: [198.51.100.7]
+    services:
+      description: The Services that O(exports) names, without those that do not exist.
+      type: list
+      elements: dict
+      contains:
+        namespace:
+          description: Namespace of the Service.
+          type: str
+          sample: bookinfo
+        name:
+          description: Name of the Service.
+          type: str
+          sample: reviews
+        ports:
+          description: Its ports.
+          type: list
+          elements: dict
+          contains:
+            number:
+              description: Port of the Service.
+              type: int
+              sample: 9080
+            name:
+              description: Name of the port, if it has one.
+              type: str
+              sample: http
+            protocol:
+              description: Protocol that Istio selects for it, V(TCP) where Istio would guess.
+              type: str
+              sample: HTTP
+            target_port:
+              description: Port of the pods, V(null) where no pod has a port of that name.
+              type: int
+              sample: 9080
+        selector:
+          description: Labels of the pods behind it.
+          type: dict
+          sample: {"app": "reviews"}
+        service_accounts:
+          description: Service accounts of the pods behind it, or of the workloads whose pods it selects when none runs.
+          type: list
+          elements: str
+          sample: [bookinfo-reviews]
+    remembered:
+      description: Facts of the peers as they were last applied to this cluster, by inventory host name.
+      type: dict
+      sample: {"east": {"gateway_addresses": ["198.51.100.9"], "services": []}}
+    ca:
+      description: The CA of the mesh.
+      type: dict
+      contains:
+        cacerts_present:
+          description: Whether Secret C(cacerts) exists. V(null) where it may not be looked for.
+          type: bool
+          sample: true
+        roots:
+          description:
+            - Root certificates that the mesh trusts, from Secret C(cacerts) with O(read_ca=true), otherwise from
+              ConfigMap C(istio-ca-root-cert).
+          type: list
+          elements: dict
+          contains: &certificate
+            subject:
+              description: Subject.
+              type: str
+              sample: CN=multimesh root
+            issuer:
+              description: Issuer.
+              type: str
+              sample: CN=multimesh root
+            serial:
+              description: Serial number, in hexadecimal.
+              type: str
+              sample: 4b7d1c09
+            fingerprint_sha256:
+              description: SHA-256 fingerprint.
+              type: str
+              sample: 0f3c6a1f1d6c2f6f0e4f6a1e6a53d0a5a0b7e3a9c1d2e3f405162738495a6b7c
+            not_before:
+              description: Begin of its validity, in UTC.
+              type: str
+              sample: "2026-11-21T09:00:00Z"
+            not_after:
+              description: End of its validity, in UTC.
+              type: str
+              sample: "2027-02-19T09:00:00Z"
+            days_left:
+              description: Whole days until then, negative once it is over.
+              type: int
+              sample: 90
+            is_ca:
+              description: Whether it may sign certificates.
+              type: bool
+              sample: true
+            self_signed:
+              description: Whether it is signed by itself.
+              type: bool
+              sample: false
+            uri_constraints:
+              description: Trust domains that it can speak for. Empty means any.
+              type: list
+              elements: str
+              sample: [west.mesh]
+        intermediate:
+          description: Certificate that the mesh's CA signs with. V(null) without O(read_ca=true).
+          type: dict
+          contains: *certificate
+        chain:
+          description: Certificates that go with those it issues. Empty without O(read_ca=true).
+          type: list
+          elements: dict
+          contains: *certificate
+    remote_secrets:
+      description:
+        - Number of Secrets in C(istio-system) that hold credentials for other clusters. V(null) where they may not be
+          listed.
+      type: int
+      sample: 0
+"""
+
+import importlib.util
+import os
+from datetime import UTC, datetime
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import CONNECTION_OPTIONS, Connection
+from ansible_collections.multimesh.istio.plugins.module_utils.mesh_info import MeshInfo, Request, read_mesh
+
+
+def run(module: AnsibleModule) -> MeshInfo:
+    options = module.params
+    client = Client.connect(Connection.from_options(options, os.environ))
+    request = Request(
+        exports=options["exports"],
+        gateway_namespace=options["gateway_namespace"],
+        gateway_selector=options["gateway_selector"],
+        read_ca=options["read_ca"],
+    )
+    return read_mesh(client, request, datetime.now(UTC))
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **CONNECTION_OPTIONS,
+            "exports": {"type": "list", "elements": "dict", "default": []},
+            "gateway_namespace": {"type": "str", "default": "istio-system"},
+            "gateway_selector": {"type": "str", "default": "istio=eastwestgateway"},
+            "read_ca": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    if importlib.util.find_spec("cryptography") is None:  # certificates are described with it
+        module.fail_json(msg=missing_required_lib("cryptography"))
+    try:
+        info = run(module)
+    except MultimeshError as error:
+        module.fail_json(msg=str(error))
+    for warning in info.warnings:
+        module.warn(warning)
+    module.exit_json(changed=False, mesh=info.facts)
+
+
+if __name__ == "__main__":
+    main()
