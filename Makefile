@@ -5,6 +5,8 @@
 
 PYTHON ?= python3
 MESHES ?= east west
+MESH ?= east
+PROGRAM ?= supervisor
 MAIN = $(PYTHON) -m tests.env run main --
 
 .DEFAULT_GOAL := help
@@ -56,8 +58,8 @@ lab-down: ## remove the lab
 lab-status: ## what of the lab runs
 	@$(MAIN) python -m tests.lab status
 
-lab-logs: ## the logs of the lab's parts
-	@$(MAIN) python -m tests.lab logs
+lab-logs: ## the log of one program, for example: make lab-logs MESH=east PROGRAM=kubelet
+	@$(MAIN) python -m tests.lab logs $(MESH) $(PROGRAM)
 
 changelog: ## check the changelog fragments
 	@$(MAIN) antsibull-changelog lint

@@ -8,11 +8,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-EXTENSIONS = Path(__file__).resolve().parents[2] / "extensions"
+from tests.env.checkout import CHECKOUT
 
 
 @pytest.fixture(scope="session")
@@ -23,4 +22,4 @@ def lab() -> Iterator[None]:
         patch.setenv("ANSIBLE_NOCOLOR", "1")
         yield
     command = [sys.executable, "-m", "molecule", "destroy", "-s", "default"]
-    assert subprocess.run(command, cwd=EXTENSIONS, check=False).returncode == 0
+    assert subprocess.run(command, cwd=CHECKOUT, check=False).returncode == 0

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: the multimesh.istio authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every Molecule scenario as a test. ``molecule test --all`` in extensions/ does the same without pytest-ansible."""
+"""Every Molecule scenario as a test. ``molecule test --all`` does the same without pytest-ansible."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.env.checkout import CHECKOUT
+
 
 @pytest.mark.usefixtures("lab")
 def test_scenario(molecule_scenario: Any) -> None:
+    molecule_scenario.parent_directory = CHECKOUT  # from where Molecule finds the configuration that all share
     assert molecule_scenario.test().returncode == 0

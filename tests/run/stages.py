@@ -36,6 +36,7 @@ def lint() -> list[Check]:
         Check("ansible-lint", ["ansible-lint", "--nocolor"]),
         Check("changelog", ["antsibull-changelog", "lint"]),
         Check("reuse", ["reuse", "lint"]),
+        Check("execution-environment", ["ansible-builder", "introspect", "--sanitize", str(collections_root())]),
     ]
 
 
