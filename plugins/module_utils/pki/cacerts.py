@@ -291,16 +291,24 @@ def _write(cluster: Cluster, secret: Mapping[str, Any] | None, files: Mapping[st
         _withhold_secrets(error, files, request)
         raise
     written = cluster.get(_SECRETS, NAMESPACE, SECRET) or {}
-    if written.get("data") != body["data"]:
-        raise _beaten(request, conflict)
+    if written.get("data") == body["data"]:
+        return
+    if conflict is not None and not written.get("data"):
+        raise conflict
+    raise _beaten(request)
 
 
 def _claim(cluster: Cluster) -> dict[str, Any]:
-    """Make the Secret, without any field in it; one that is there stays as it is.
+    """Make the Secret without files; one that is there stays as it is.
 
     As the field manager of the files this would delete files that another run has just written.
     """
-    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": NAMESPACE}}
+    body = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": SECRET, "namespace": NAMESPACE},
+        "type": "Opaque",
+    }
     try:
         return cluster.apply(_SECRETS, body, manager=_CLAIMING_MANAGER)
     except NotFoundError:
@@ -309,10 +317,10 @@ def _claim(cluster: Cluster) -> dict[str, Any]:
         return cluster.apply(_SECRETS, body, manager=_CLAIMING_MANAGER)
 
 
-def _beaten(request: Request, conflict: ConflictError | None = None) -> MultimeshError:
+def _beaten(request: Request) -> MultimeshError:
     return MultimeshError(
-        f"{request.mesh}: Secret {NAMESPACE}/{SECRET} was written by somebody else at the same moment"
-        f"{f' ({conflict})' if conflict else ''}. Let only one run at a time do this, and run again: a good CA is kept."
+        f"{request.mesh}: Secret {NAMESPACE}/{SECRET} was written by somebody else at the same moment. Let only one run "
+        "at a time do this, and run again: a good CA is kept."
     )
 
 

@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import Call, InvalidError, refused
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import (
+    Call,
+    ConflictError,
+    InvalidError,
+    refused,
+)
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import Authority
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.cacerts import Outcome, RefusedError, Request, provide
@@ -76,6 +81,7 @@ def test_all_four_files_come_in_one_request_that_owns_its_fields(bench: Bench) -
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": "cacerts", "namespace": "istio-system"},
+        "type": "Opaque",
     }
     assert full["type"] == "Opaque"
     assert set(full["data"]) == set(bundle.FILES)
@@ -259,6 +265,18 @@ def test_of_two_runs_at_once_one_wins_and_the_other_says_so(bench: Bench, moment
 
     bench.cluster.before = race
     with pytest.raises(MultimeshError, match=r"^east: Secret istio-system/cacerts was written by somebody else"):
+        bench.provide()
+
+
+def test_a_conflict_without_a_rival_is_passed_on(bench: Bench) -> None:
+    def refusing(verb: str, subject: str) -> None:
+        if verb == "apply":
+            causes = [{"reason": "FieldManagerConflict", "field": ".metadata.labels", "message": "owned by helm"}]
+            raise refused(Call("east", "apply", subject), 409, {"details": {"causes": causes}})
+
+    bench.cluster.put(SECRET, {"metadata": {"name": "cacerts"}})
+    bench.cluster.before = refusing
+    with pytest.raises(ConflictError, match="owned by helm"):
         bench.provide()
 
 
