@@ -319,8 +319,8 @@ def _claim(cluster: Cluster) -> dict[str, Any]:
 
 def _beaten(request: Request) -> MultimeshError:
     return MultimeshError(
-        f"{request.mesh}: Secret {NAMESPACE}/{SECRET} was written by somebody else at the same moment. Let only one run "
-        "at a time do this, and run again: a good CA is kept."
+        f"{request.mesh}: Secret {NAMESPACE}/{SECRET} was written by somebody else at the same moment. Let only one "
+        "run at a time do this, and run again: a good CA is kept."
     )
 
 
