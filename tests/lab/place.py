@@ -124,11 +124,13 @@ def check_name(what: str, name: str) -> None:
 
 
 def load_record(state: Path) -> Record | None:
-    """The record in the state folder of a lab; None if there is none."""
+    """The record in the state folder of a lab; None if there is none. Raises `LabError` if it is another user's."""
     try:
         return Record.from_dict(json.loads((state / "lab.json").read_text()))
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise LabError(f"{error.filename} belongs to another user: run this as that user, usually root") from error
 
 
 def all_records() -> dict[str, Record | None]:
