@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -65,10 +66,11 @@ class Canary:
         """Findings by path in all regular files below these folders."""
         found: dict[str, set[str]] = {}
         for folder in folders:
-            for path in folder.rglob("*"):
-                with contextlib.suppress(OSError):  # gone, or not for us
-                    if path.is_file() and not path.is_symlink() and (hits := self.find(path.read_bytes())):
-                        found[str(path)] = hits
+            for parent, _folders, files in os.walk(folder):
+                for path in (Path(parent, name) for name in files):
+                    with contextlib.suppress(OSError):  # gone, or not for us
+                        if path.is_file() and not path.is_symlink() and (hits := self.find(path.read_bytes())):
+                            found[str(path)] = hits
         return found
 
     def find_in_processes(self) -> dict[str, set[str]]:
@@ -94,6 +96,7 @@ class Watch:
     """While it is entered, look again and again at processes and at files that may exist for a moment only.
 
     found: what was found, by place.
+    rounds: how often it has looked; it keeps looking until the end, or the test fails.
     """
 
     def __init__(self, canary: Canary, *folders: Path, pause: float = 0.02) -> None:
@@ -110,8 +113,11 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        alive = self._thread.is_alive()
         self._stop.set()
         self._thread.join()
+        if not alive:
+            raise RuntimeError("the watch has ended before its time")
 
     def _run(self) -> None:
         while True:
