@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +51,7 @@ class Lab:
             meshes: Names, DNS labels.
             localities: ``region[/zone[/subzone]]`` by mesh; a mesh not named keeps what it had.
             api_only: Only etcd and an API server: no node, no pods. For a mesh's whole life.
-            pod_cidrs: A /24 by mesh, for clusters that share one mesh; `addresses.POD_CIDR` unless given.
+            pod_cidrs: A /24 by mesh, `addresses.POD_CIDR` unless given; pods of different ranges reach each other.
         """
         packages.require_privileges()
         for what, given in (("locality", localities), ("pod range", pod_cidrs)):
@@ -67,6 +66,7 @@ class Lab:
             clusters = [self._cluster(record, mesh) for mesh in dict.fromkeys(meshes)]
             with ThreadPoolExecutor(len(clusters)) as pool:
                 starts = [pool.submit(_bring_up, cluster, artifacts) for cluster in clusters]
+            self._route(record)
             self._publish(record, artifacts)
         problems = [str(error) for error in (start.exception() for start in starts) if error]
         if problems:
@@ -165,7 +165,7 @@ class Lab:
 
     def kubectl_command(self, mesh: str, *args: str) -> list[str]:
         """The command line of the lab's kubectl against a cluster, for whoever runs it in the background."""
-        return [str(_artifacts().bin["kubectl"]), f"--kubeconfig={self.kubeconfig(mesh)}", *args]
+        return [str(self._artifacts.bin["kubectl"]), f"--kubeconfig={self.kubeconfig(mesh)}", *args]
 
     def kubectl(self, mesh: str, *args: str, stdin: str | None = None, timeout: float = 120.0) -> str:
         """Runs the lab's kubectl against a cluster and returns what it printed; `LabError` if it fails."""
@@ -195,7 +195,7 @@ class Lab:
 
     @functools.cached_property
     def _artifacts(self) -> Artifacts:
-        return _artifacts()
+        return ensure_built()
 
     def _order(self, mesh: str, order: str) -> None:
         cluster = self.cluster(mesh)
@@ -233,6 +233,15 @@ class Lab:
             self.place.save(record)
             limits.raise_for(sum(len(other.meshes) for other in all_records().values() if other))
         return record
+
+    def _route(self, record: Record) -> None:
+        """Lets pods reach those of clusters with other ranges; where ranges are the same, gateways are the only way."""
+        for mesh, there in itertools.permutations(record.meshes, 2):
+            other = record.meshes[there]
+            cluster = self._cluster(record, mesh)
+            pid = cluster.remote.pid()
+            if pid and not other.api_only and other.pod_cidr != cluster.settings.pod_cidr:
+                network.route(pid, other.pod_cidr, other.address)
 
     def _publish(self, record: Record, artifacts: Artifacts) -> None:
         """Writes what users read: the merged kubeconfig and ``state.json``."""
@@ -273,15 +282,3 @@ def _bring_up(cluster: Cluster, artifacts: Artifacts) -> None:
     if not cluster.settings.api_only:
         with step(f"{cluster.mesh}: starting the node and its DNS", 12):
             cluster.wait_for_node()
-
-
-def _artifacts() -> Artifacts:
-    """What was built; with ``MULTIMESH_LAB_BIN``, the programs in that folder and on the path, without images."""
-    folder = os.environ.get("MULTIMESH_LAB_BIN")
-    if not folder:
-        return ensure_built()
-    host = ("etcd", "containerd", "runc", "ctr")
-    programs = {name: Path(path) for name in host if (path := shutil.which(name))}
-    programs.update({path.name: path for path in Path(folder).iterdir()})
-    none = Path("/nonexistent")
-    return Artifacts(programs, (), image_store=none, charts=none, cni_plugins=Path("/usr/lib/cni"), versions={})

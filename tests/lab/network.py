@@ -59,6 +59,11 @@ def attach(place: Place, address: str, pid: int) -> None:
     _inside(place.switch, "ip", "link", "set", port, "master", _BRIDGE, "up")
 
 
+def route(pid: int, destination: str, via: str) -> None:
+    """A route in the network namespace of process `pid`; made again, it changes nothing."""
+    run("nsenter", f"--target={pid}", "--net", "--", "ip", "route", "replace", destination, "via", via)
+
+
 def set_link(place: Place, address: str, up: bool) -> None:
     """Cuts the cable of a cluster, or mends it."""
     _inside(place.switch, "ip", "link", "set", _port(address), "up" if up else "down")
