@@ -4,8 +4,8 @@
 """Look for pieces of secrets where none may be: output, files, arguments and environments of processes.
 
 A private key is searched in every form it may travel in: PEM, PEM in JSON or YAML, DER, hexadecimal, and base64 of
-those, twice as well, at any alignment. Every window of 24 bytes counts. Windows that public data has too (PEM headers,
-the public key inside the private one) do not.
+those, twice as well, at any alignment. Every window of 24 bytes counts, unless it is public: the public key inside the
+private one, and what all keys of a kind have in common, such as headers, and fewer than eight bytes of this one.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 WINDOW = 24
 _STEP = WINDOW // 2  # a window holds one whole block of this size at the least, wherever it begins
 
+_OWN = 8  # bytes of a window that other keys do not have; fewer could be alike by chance
+
 
 class Canary:
     """Finds secrets in bytes.
@@ -38,8 +40,8 @@ class Canary:
         self._windows: dict[bytes, str] = {}
         self._blocks: dict[bytes, None] = {}
         for name, pem in keys.items():
-            for form in _forms(pem):
-                self._add(name, form)
+            for form, *others in zip(_forms(pem), _forms(_like(pem)), _forms(_like(pem)), strict=True):
+                self._add(name, form, others)
         for pem in keys.values():
             for form in _public_forms(pem):
                 self._forget(form)
@@ -83,9 +85,13 @@ class Canary:
                         found[str(process / part)] = hits
         return found
 
-    def _add(self, name: str, form: bytes) -> None:
+    def _add(self, name: str, form: bytes, others: list[bytes]) -> None:
+        own = [
+            any(other[place : place + 1] != form[place : place + 1] for other in others) for place in range(len(form))
+        ]
         for start in range(len(form) - WINDOW + 1):
-            self._windows.setdefault(form[start : start + WINDOW], name)
+            if sum(own[start : start + WINDOW]) >= _OWN:
+                self._windows.setdefault(form[start : start + WINDOW], name)
 
     def _forget(self, form: bytes) -> None:
         for start in range(len(form) - WINDOW + 1):
@@ -165,18 +171,22 @@ def _forms(pem: bytes) -> Iterator[bytes]:
 
 
 def _public_forms(pem: bytes) -> Iterator[bytes]:
-    """What any key of this kind has in common with this one, and its public key."""
+    public = serialization.load_pem_private_key(pem, None).public_key()
+    kind = serialization.PublicFormat.SubjectPublicKeyInfo
+    text = public.public_bytes(serialization.Encoding.PEM, kind)
+    yield from _everywhere(public.public_bytes(serialization.Encoding.DER, kind), _texts(text))
+
+
+def _like(pem: bytes) -> bytes:
+    """Another key of the same kind and size."""
     key = serialization.load_pem_private_key(pem, None)
-    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    text = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    yield from _everywhere(public, _texts(text))
+    other: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
     if isinstance(key, ec.EllipticCurvePrivateKey):
-        yield from _forms(_pem(ec.generate_private_key(key.curve)))
+        other = ec.generate_private_key(key.curve)
     elif isinstance(key, rsa.RSAPrivateKey):
-        yield from _forms(_pem(rsa.generate_private_key(65537, key.key_size)))
-
-
-def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
-    return key.private_bytes(
+        other = rsa.generate_private_key(65537, key.key_size)
+    else:
+        raise TypeError(f"no canary for {type(key).__name__}")
+    return other.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
