@@ -189,10 +189,10 @@ def _check_shared_pods(notes: Notes, exports: Iterable[Export]) -> None:
 
 def _admissions(exports: Iterable[Export]) -> set[object]:
     return {
-        (port.target_port, entry)
+        (port.target_port, mesh, entry)
         for export in exports
         for port in export.ports
-        for entries in export.offers.values()
+        for mesh, entries in export.offers.items()
         for entry in entries
     }
 

@@ -201,7 +201,7 @@ def _selector(fields: Fields) -> Mapping[str, str] | None:
     return labels
 
 
-def _consumers(fields: Fields) -> tuple[Consumer, ...]:
+def _consumers(fields: Fields) -> tuple[tuple[str, Consumer], ...]:
     way_out = "List meshes, groups or 'all'; an empty list offers the Service to nobody"
     if not fields.has("consumers"):
         fields.missing("consumers", "a list", way_out)
@@ -210,7 +210,7 @@ def _consumers(fields: Fields) -> tuple[Consumer, ...]:
     for index, value in enumerate(fields.items("consumers", way_out) or []):
         path = f"consumers[{index}]"
         if isinstance(value, str) and value.strip():
-            found.append(Consumer(value))
+            found.append((value, Consumer()))
         elif isinstance(value, Mapping):
             consumer = _consumer(Fields(fields.notes, fields.mesh, fields.at(path), value))
             if consumer:
@@ -220,7 +220,7 @@ def _consumers(fields: Fields) -> tuple[Consumer, ...]:
     return tuple(found)
 
 
-def _consumer(fields: Fields) -> Consumer | None:
+def _consumer(fields: Fields) -> tuple[str, Consumer] | None:
     mesh = fields.text("mesh", names.text, "Name a mesh, a group or 'all'", required=True)
     namespace = fields.text("namespace", names.label, "Name a namespace of the consumer mesh")
     account = fields.text("service_account", names.subdomain, "Name a service account of the consumer mesh")
@@ -234,7 +234,7 @@ def _consumer(fields: Fields) -> Consumer | None:
         return None
     if paths and "*" in paths:
         paths = None
-    return Consumer(mesh, namespace, account, methods, paths)
+    return mesh, Consumer(namespace, account, methods, paths)
 
 
 def _external(index: int, fields: Fields) -> ExternalService | None:

@@ -35,5 +35,4 @@ def parse(raw: Mapping[str, Any], allow_unknown_addresses: bool = False) -> Inve
     check(notes, sites, resolver)
     if notes.problems:
         raise InventoryError(notes.problems)
-    warnings = tuple(warning for cluster in clusters.values() for warning in cluster.warnings)
-    return Inventory(clusters, resolver.meshes, warnings)
+    return Inventory(clusters, resolver.meshes)

@@ -1,20 +1,16 @@
 # SPDX-FileCopyrightText: the multimesh.istio authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the declared sites mean together: names resolved, facts filled in, imports computed.
-
-Every value of an export is the inventory's, else that of the exporter's facts, else, for an exporter that was not
-asked, what the consumer remembers of it. One walk over the exports and one over the edges.
-"""
+"""What the declared sites mean together: names of meshes resolved, exports completed with facts."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model.declare import PROTOCOLS, port_name
+from ansible_collections.multimesh.istio.plugins.module_utils.model.imports import Importer
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes, nearest, shown
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
     Cluster,
@@ -22,22 +18,12 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.types import
     Export,
     ExportSpec,
     ExternalService,
-    Import,
-    Imported,
     PeerFacts,
     Port,
     PortSpec,
+    ServiceFacts,
     Site,
-    Source,
 )
-
-try:
-    import jmespath
-    from jmespath.exceptions import JMESPathError
-
-    HAS_JMESPATH = True
-except ImportError:
-    HAS_JMESPATH = False
 
 EVERYONE = "all"
 
@@ -60,25 +46,28 @@ class Resolver:
 
     def __init__(self, notes: Notes, sites: Mapping[str, Site], allow_unknown_addresses: bool) -> None:
         self.notes = notes
-        self.sites = sites
+        self.sites = dict(sorted(sites.items()))
         self.allow_unknown_addresses = allow_unknown_addresses
         self.live = any(site.facts is not None for site in sites.values())
-        self.meshes = _meshes(sites.values())
-        self.groups = _groups(sites.values())
-        self.common_hosts = _common_hosts(sites.values())
+        self.meshes = _meshes(self.sites.values())
         self.exports: dict[str, tuple[Export, ...]] = {}
-        self.warnings: dict[str, list[str]] = defaultdict(list)
-        self._specs: dict[tuple[str, int], ExportSpec] = {}
-        self._offered: dict[str, list[Export]] = defaultdict(list)
+        self._groups = _groups(self.sites.values())
+        self._common_hosts = _common_hosts(self.sites.values())
+        self._specs = {(host, spec.index): spec for host, site in sites.items() for spec in site.exports}
+        self._offered: dict[str, tuple[Export, ...]] = {}
 
     def clusters(self) -> dict[str, Cluster]:
         """Every cluster by its host name, sorted."""
-        for host, site in sorted(self.sites.items()):
+        for host, site in self.sites.items():
             self.exports[host] = tuple(self._export(site, spec) for spec in site.exports)
-            for export in self.exports[host]:
-                for mesh in export.offers:
-                    self._offered[mesh].append(export)
-        return {host: self._cluster(site) for host, site in sorted(self.sites.items())}
+        clusters = {host: self._cluster(site) for host, site in self.sites.items()}
+        for site in self.sites.values():
+            if site.imports is not None:
+                # These alone can be wrong, so they are resolved now; the others when somebody asks for them.
+                clusters[site.host].resolve()
+            if not site.gateway_addresses:
+                self._require_addresses(site)
+        return clusters
 
     def _cluster(self, site: Site) -> Cluster:
         return Cluster(
@@ -90,56 +79,75 @@ class Resolver:
             domain=site.domain,
             control_plane=site.control_plane,
             exports=self.exports[site.host],
-            imports=self._imports(site),
             external_services=tuple(self._external(site, service) for service in site.external_services),
-            warnings=tuple(dict.fromkeys(self.warnings[site.host])),
+            resolve=Importer(self, site).resolve,
         )
-
-    # Names of meshes and groups
 
     def members(self, site: Site, variable: str, name: str) -> tuple[str, ...]:
         """Meshes that a name stands for, without the site's own; an unknown name is noted."""
+        found: set[str] = set()
         if name == EVERYONE:
             found = set(self.meshes)
-        elif name in self.meshes and self.groups.get(name, {name}) != {name}:
+        elif name in self.meshes and self._groups.get(name, {name}) != {name}:
             self.notes.note(
                 site.host, variable, f"'{name}' is a mesh and also a group with other meshes", "Rename the group"
             )
-            return ()
         elif name in self.meshes:
             found = {name}
-        elif name in self.groups:
-            found = self.groups[name]
+        elif name in self._groups:
+            found = self._groups[name]
         elif name in self.sites:
-            mesh = self.sites[name].mesh
             self.notes.note(
                 site.host,
                 variable,
                 f"expected a mesh, a group or '{EVERYONE}', found the host '{name}'",
-                f"Name its mesh, '{mesh}'",
+                f"Name its mesh, '{self.sites[name].mesh}'",
             )
-            return ()
         else:
             self.notes.note(
                 site.host,
                 variable,
                 f"expected a mesh, a group of meshes or '{EVERYONE}', found '{name}', which this run's inventory lacks",
-                nearest(name, {*self.meshes, *self.groups, EVERYONE}) + "; job slicing takes hosts out of an inventory",
+                nearest(name, {*self.meshes, *self._groups, EVERYONE})
+                + "; job slicing takes hosts out of an inventory",
             )
-            return ()
         return tuple(sorted(found - {site.mesh}))
 
-    # Exports
+    def offered(self, mesh: str) -> tuple[Export, ...]:
+        """Everything that other meshes offer to a mesh."""
+        if mesh not in self._offered:
+            everything = (export for exports in self.exports.values() for export in exports)
+            self._offered[mesh] = tuple(export for export in everything if mesh in export.offers)
+        return self._offered[mesh]
+
+    def spec(self, export: Export) -> ExportSpec:
+        """The export as written."""
+        return self._specs[export.cluster, export.index]
+
+    def known(self, spec: ExportSpec, facts: PeerFacts | None) -> Known:
+        """What the inventory says of an export, completed with these facts."""
+        live = facts.services.get((spec.namespace, spec.service)) if facts else None
+        live_ports = {port.number: port for port in live.ports} if live else {}
+        specs = spec.ports if spec.ports is not None else tuple(live_ports.values()) or None
+        ports = None if specs is None else tuple(_port(port, live_ports.get(port.number)) for port in specs)
+        complete = None if ports is None else tuple(port for port in ports if port)
+        accounts = spec.service_accounts
+        if accounts is None and live and live.service_accounts:
+            accounts = live.service_accounts
+        selector = spec.selector
+        if selector is None:
+            selector = live.selector if live else {"app": spec.service}
+        return Known(complete if complete == ports else None, accounts, selector)
 
     def _export(self, site: Site, spec: ExportSpec) -> Export:
         offers: dict[str, dict[Consumer, None]] = defaultdict(dict)
-        for index, consumer in enumerate(spec.consumers):
-            for mesh in self.members(site, f"{spec.variable}.consumers[{index}]", consumer.mesh):
-                offers[mesh][replace(consumer, mesh=mesh)] = None
-        known = self._known(spec, site.facts)
+        for index, (name, consumer) in enumerate(spec.consumers):
+            for mesh in self.members(site, f"{spec.variable}.consumers[{index}]", name):
+                offers[mesh][consumer] = None
+        known = self.known(spec, site.facts)
         if site.facts is not None or not self.live:
             self._require(site, spec, known)
-        export = Export(
+        return Export(
             cluster=site.host,
             mesh=site.mesh,
             index=spec.index,
@@ -150,262 +158,98 @@ class Resolver:
             ports=known.ports or (),
             service_accounts=known.service_accounts or (),
             selector=known.selector or {"app": spec.service},
-            offers={mesh: tuple(entries) for mesh, entries in sorted(offers.items())},
+            offers={mesh: tuple(entries) for mesh, entries in offers.items()},
             trust_domain=site.trust_domain,
-            common_host=spec.host in self.common_hosts,
+            common_host=spec.host in self._common_hosts,
         )
-        self._specs[site.host, spec.index] = spec
-        return export
-
-    def _known(self, spec: ExportSpec, facts: PeerFacts | None) -> Known:
-        live = facts.services.get((spec.namespace, spec.service)) if facts else None
-        live_ports = {port.number: port for port in live.ports} if live else {}
-        specs = spec.ports if spec.ports is not None else tuple(live_ports.values()) or None
-        ports = None if specs is None else tuple(_port(port, live_ports.get(port.number)) for port in specs)
-        complete = None if ports is None else tuple(port for port in ports if port is not None)
-        if ports is not None and complete is not None and len(complete) < len(ports):
-            complete = None
-        accounts = spec.service_accounts
-        if accounts is None and live and live.service_accounts:
-            accounts = live.service_accounts
-        selector = spec.selector
-        if selector is None:
-            selector = live.selector if live else {"app": spec.service}
-        return Known(complete, accounts, selector)
 
     def _require(self, site: Site, spec: ExportSpec, known: Known) -> None:
         """Note what neither the inventory nor the facts of a cluster that was asked say of its export."""
         service = f"Service {spec.namespace}/{spec.service}"
-        where = f"{service} has none in the cluster" if site.facts is not None else "no cluster was asked"
+        live = site.facts.services.get((spec.namespace, spec.service)) if site.facts else None
+        where = "no cluster was asked" if site.facts is None else f"{service} has none in the cluster"
         if known.ports is None and spec.ports is None:
-            self.notes.note(
-                site.host,
+            self._note(
+                site,
                 f"{spec.variable}.ports",
                 f"expected ports, found nothing, and {where}",
                 "Add ports, for example [{number: 9080, name: http, protocol: HTTP}]",
             )
-        elif known.ports is None:
-            for index, declared in enumerate(spec.ports or ()):
-                if declared.protocol is None:
-                    self.notes.note(
-                        site.host,
-                        f"{spec.variable}.ports[{index}].protocol",
-                        f"expected a protocol, found nothing, and {where}",
-                        f"Use one of {', '.join(sorted(PROTOCOLS))}",
-                    )
-        live = site.facts.services.get((spec.namespace, spec.service)) if site.facts else None
-        unclear = {port.number for port in live.ports if port.target_port is None} if live else set()
-        unclear -= {port.number for port in spec.ports or () if port.target_port is not None}
-        for port in known.ports or ():
-            if port.number in unclear:
-                self.notes.note(
-                    site.host,
-                    f"{spec.variable}.ports",
-                    f"the pods' port behind port {port.number} of {service} is unknown, and policies see that",
-                    f"Add target_port to port {port.number}",
+        for index, declared in enumerate(spec.ports or ()):
+            if known.ports is None and declared.protocol is None:
+                self._note(
+                    site,
+                    f"{spec.variable}.ports[{index}].protocol",
+                    f"expected a protocol, found nothing, and {where}",
+                    f"Use one of {', '.join(sorted(PROTOCOLS))}",
                 )
-            if port.protocol not in PROTOCOLS.values():
-                self.notes.note(
-                    site.host,
-                    f"{spec.variable}.ports",
-                    f"port {port.number} of {service} has protocol {shown(port.protocol)}, which no gateway passes on",
-                    "List in ports only those to be exported",
-                )
+        self._require_usable_ports(site, spec, known.ports or (), live)
         if known.service_accounts is None:
-            self.notes.note(
-                site.host,
+            self._note(
+                site,
                 f"{spec.variable}.service_accounts",
                 f"expected service accounts, found nothing, and {where}",
                 "Name the service accounts of the pods behind the Service",
             )
         if known.selector is None:
-            self.notes.note(
-                site.host,
+            self._note(
+                site,
                 f"{spec.variable}.selector",
                 f"expected a selector, found nothing, and {service} has none in the cluster",
                 "Add selector with the labels of the pods, because policies select pods",
             )
 
-    # Imports
-
-    def _imports(self, site: Site) -> tuple[Imported, ...]:
-        named: dict[str, dict[tuple[str, int], Export]] = defaultdict(dict)
-        visible: dict[str, set[str]] = defaultdict(set)
-        renamed: dict[str, Import] = {}
-        for export, wanted in self._selected(site):
-            host = (wanted and wanted.host) or self.default_host(site, export)
-            named[host][export.cluster, export.index] = export
-            visible[host].update(wanted.export_to if wanted else ("*",))
-            if wanted and wanted.host:
-                renamed[host] = wanted
-        own = {export.host: export for export in self.exports[site.host] if export.host}
-        for host in own:
-            named.setdefault(host, {})
-        result = []
-        for host, exports in sorted(named.items()):
-            local = own.get(host)
-            identities = {export.host or export.origin for export in exports.values()} | ({host} if local else set())
-            if len(identities) > 1:
-                if host in renamed:
-                    self._collision(site, host, identities, renamed[host])
-                continue
-            sources = [self._source(site, export) for _key, export in sorted(exports.items())]
-            found = self._imported(site, host, local, [source for source in sources if source], visible[host])
-            if found:
-                result.append(found)
-        return tuple(result)
-
-    def default_host(self, site: Site, export: Export) -> str:
-        """Name of an export in a consumer: its ``host``, or the name qualified by its mesh."""
-        return export.host or f"{export.service}.{export.namespace}.svc.{export.mesh}.{site.domain}"
-
-    def _selected(self, site: Site) -> Iterable[tuple[Export, Import | None]]:
-        offered = self._offered[site.mesh]
-        if site.imports is None:
-            return [(export, None) for export in offered]
-        by_mesh: dict[str, list[Export]] = defaultdict(list)
-        for export in offered:
-            by_mesh[export.mesh].append(export)
-        result: list[tuple[Export, Import | None]] = []
-        for wanted in site.imports:
-            meshes = self.members(site, f"{wanted.variable}.from", wanted.source)
-            found = [export for mesh in meshes for export in self._matches(site, wanted, mesh, by_mesh[mesh])]
-            if not found and meshes:
-                self.warnings[site.host].append(
-                    f"{site.host}: {wanted.variable}: nothing that {wanted.source} offers to {site.mesh} is selected"
+    def _require_usable_ports(
+        self, site: Site, spec: ExportSpec, ports: Iterable[Port], live: ServiceFacts | None
+    ) -> None:
+        unclear = {port.number for port in live.ports if port.target_port is None} if live else set()
+        unclear -= {port.number for port in spec.ports or () if port.target_port is not None}
+        service = f"Service {spec.namespace}/{spec.service}"
+        for port in ports:
+            if port.number in unclear:
+                self._note(
+                    site,
+                    f"{spec.variable}.ports",
+                    f"the pods' port behind port {port.number} of {service} is unknown, and policies see that",
+                    f"Add target_port to port {port.number}",
                 )
-            hosts = {self.default_host(site, export) for export in found}
-            if wanted.host and len(hosts) > 1:
-                self.notes.note(
-                    site.host,
-                    f"{wanted.variable}.host",
-                    f"one host cannot stand for {len(hosts)} selected exports: {', '.join(sorted(hosts))}",
-                    "Narrow from and select to one export, or leave out host",
+            if port.protocol not in PROTOCOLS.values():
+                self._note(
+                    site,
+                    f"{spec.variable}.ports",
+                    f"port {port.number} of {service} has protocol {shown(port.protocol)}, which no gateway passes on",
+                    "List in ports only those to be exported",
                 )
-                continue
-            result += [(export, wanted) for export in found]
-        return result
 
-    def _matches(self, site: Site, wanted: Import, mesh: str, offered: list[Export]) -> list[Export]:
-        if wanted.select is None:
-            return offered
-        variable = f"{wanted.variable}.select"
-        if not HAS_JMESPATH:
-            self.notes.note(
-                site.host, variable, "the Python library jmespath is missing", "Install it, or leave out select"
-            )
-            return []
-        exports = [spec.raw for host in self.meshes[mesh] for spec in self.sites[host].exports]
-        try:
-            found: Any = jmespath.search(wanted.select, exports)
-        except JMESPathError as error:
-            reason = str(error).splitlines()[0].strip(" :")
-            reason = reason if len(reason) <= 120 else reason[:117] + "..."
-            self.notes.note(
-                site.host,
-                variable,
-                f"expected a JMESPath expression over exports: {reason}",
-                "See https://jmespath.org",
-            )
-            return []
-        try:
-            chosen = _chosen(exports, found)
-        except ValueError as error:
-            self.notes.note(
-                site.host,
-                variable,
-                f"expected a list of exports of {mesh}, found {error}",
-                "Select whole exports, for example [?attributes.tier=='gold']",
-            )
-            return []
-        return [export for export in offered if id(self._specs[export.cluster, export.index].raw) in chosen]
-
-    def _source(self, site: Site, export: Export) -> Source | None:
-        """An export as the site reaches it, or None if too little is known of an exporter that was not asked."""
-        exporter = self.sites[export.cluster]
-        spec = self._specs[export.cluster, export.index]
-        asked = exporter.facts is not None
-        remembered = site.facts.remembered.get(exporter.host) if site.facts else None
-        known = self._known(spec, exporter.facts if asked else remembered)
-        addresses = exporter.gateway_addresses
-        if addresses is None:
-            facts = exporter.facts if exporter.facts and exporter.facts.gateway_addresses else remembered
-            addresses = facts.gateway_addresses if facts else None
-        pending = not addresses and self.allow_unknown_addresses and (asked or not self.live)
-        if pending:
-            addresses = (f"pending.{exporter.mesh}.invalid",)
-        if known.ports is None or known.service_accounts is None or not addresses:
-            if self.live and not asked:
-                self.warnings[site.host].append(
-                    f"{site.host}: {exporter.host} was not reached and nothing is remembered of it:"
-                    f" {export.origin} is left out"
-                )
-            elif addresses is None or (not addresses and exporter.gateway_addresses is None):
-                where = "its gateway has none in the cluster" if asked else "no cluster was asked"
-                self.notes.note(
-                    exporter.host,
-                    "mesh_gateway_addresses",
-                    f"expected the addresses of the gateway, found nothing, and {where}",
-                    "Add mesh_gateway_addresses, because other meshes import from here",
-                )
-            return None
-        complete = replace(export, ports=known.ports, service_accounts=known.service_accounts)
-        return Source(complete, tuple(sorted(addresses)), exporter.network, exporter.locality, pending)
-
-    def _imported(
-        self, site: Site, host: str, local: Export | None, sources: list[Source], visible: set[str]
-    ) -> Imported | None:
-        """One host of a site. A source that contradicts the others is left out: only an outdated memory can."""
-        if local is None and not sources:
-            return None
-        first = local or sources[0].export
-        ports = {(port.number, port.protocol) for port in first.ports}
-        fitting = []
-        for source in sorted(sources, key=lambda source: (source.export.mesh, source.export.cluster)):
-            if {(port.number, port.protocol) for port in source.export.ports} == ports:
-                fitting.append(source)
-            else:
-                self.warnings[site.host].append(
-                    f"{site.host}: the ports of {source.export.origin} differ from those of {first.origin}:"
-                    f" {source.export.cluster} is left out of {host}"
-                )
-        export_to = {"*"} if "*" in visible else set(visible)
-        if local and "*" not in export_to:
-            # The gateway lives in the namespace of the entry and must see it to pass calls on to the local Service.
-            export_to.add(".")
-        return Imported(host, first.ports, tuple(fitting), local, tuple(sorted(export_to or {"*"})))
-
-    def _collision(self, site: Site, host: str, identities: set[str], renamed: Import) -> None:
-        self.notes.note(
-            site.host,
-            f"{renamed.variable}.host",
-            f"host '{host}' would stand for {' and '.join(sorted(identities))}",
-            "Choose another host; exports that back each other up say so with a host of their own",
-        )
+    def _require_addresses(self, site: Site) -> None:
+        """Note that nobody knows where an exporter's gateway is, if anybody imports from it."""
+        if site.gateway_addresses is not None or (site.facts is None and self.live):
+            return
+        for export in self.exports[site.host]:
+            for mesh in export.offers:
+                for host in self.meshes[mesh]:
+                    importer = Importer(self, self.sites[host])
+                    if importer.wants(export) and not importer.addresses(site):
+                        where = "no cluster was asked" if site.facts is None else "its gateway has none in the cluster"
+                        self._note(
+                            site,
+                            "mesh_gateway_addresses",
+                            f"expected the addresses of the gateway, found nothing, and {where}",
+                            "Add mesh_gateway_addresses, because other meshes import from here",
+                        )
+                        return
 
     def _external(self, site: Site, service: ExternalService) -> ExternalService:
         meshes = {site.mesh} if not service.consumers else set()
         for index, name in enumerate(service.consumers):
             variable = f"mesh_external_services[{service.index}].consumers[{index}]"
-            found = self.members(site, variable, name)
-            own = name in (site.mesh, EVERYONE) or name in site.groups
-            meshes |= set(found) | ({site.mesh} if own else set())
+            meshes.update(self.members(site, variable, name))
+            if name in (site.mesh, EVERYONE) or name in site.groups:
+                meshes.add(site.mesh)
         return replace(service, consumers=tuple(sorted(meshes)))
 
-
-def _chosen(exports: list[Mapping[str, Any]], found: Any) -> set[int]:
-    """Identities of the exports that an expression gave. Raises ValueError saying what else it gave."""
-    if not isinstance(found, list):
-        raise ValueError(shown(found))
-    known = {id(export) for export in exports}
-    chosen: set[int] = set()
-    for entry in found:
-        # Filters hand on the very objects; an expression that builds an equal one means the same export.
-        same = {id(entry)} & known or {id(export) for export in exports if export == entry}
-        if not same:
-            raise ValueError(f"a list with {shown(entry)}")
-        chosen |= same
-    return chosen
+    def _note(self, site: Site, variable: str, expected: str, way_out: str) -> None:
+        self.notes.note(site.host, variable, expected, way_out)
 
 
 def _port(spec: PortSpec, live: PortSpec | None) -> Port | None:

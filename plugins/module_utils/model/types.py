@@ -8,8 +8,9 @@ Everything here is frozen and already validated: the federation never checks aga
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 CLUSTER_DOMAIN = "cluster.local"
@@ -46,12 +47,11 @@ class PortSpec:
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """Who may call an export: one mesh, and within it everyone, a namespace or one service account.
+    """Who of a mesh may call an export: everyone, a namespace or one service account.
 
     methods, paths: narrow what the callers may do, None is everything. HTTP protocols only.
     """
 
-    mesh: str
     namespace: str | None = None
     service_account: str | None = None
     methods: tuple[str, ...] | None = None
@@ -90,7 +90,11 @@ class Facts(PeerFacts):
 
 @dataclass(frozen=True, slots=True)
 class ExportSpec:
-    """One entry of ``mesh_exports`` as written; ``raw`` is what ``select`` expressions see."""
+    """One entry of ``mesh_exports`` as written.
+
+    consumers: pairs of a mesh, a group or ``all``, and who of these.
+    raw: what ``select`` expressions see.
+    """
 
     index: int
     namespace: str
@@ -101,7 +105,7 @@ class ExportSpec:
     service_accounts: tuple[str, ...] | None
     selector: Mapping[str, str] | None
     attributes: Mapping[str, Any]
-    consumers: tuple[Consumer, ...]
+    consumers: tuple[tuple[str, Consumer], ...]
     raw: Mapping[str, Any]
 
     @property
@@ -243,9 +247,9 @@ class Imported:
         return own + tuple(source.export for source in self.sources)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cluster:
-    """One cluster with all that the federation needs of it. warnings: what was left out, and why."""
+    """One cluster with all that the federation needs of it."""
 
     host: str
     mesh: str
@@ -255,9 +259,23 @@ class Cluster:
     domain: str
     control_plane: str
     exports: tuple[Export, ...]
-    imports: tuple[Imported, ...]
     external_services: tuple[ExternalService, ...]
-    warnings: tuple[str, ...] = ()
+    resolve: Callable[[], tuple[tuple[Imported, ...], tuple[str, ...]]] = field(repr=False, compare=False)
+
+    @cached_property
+    def _resolved(self) -> tuple[tuple[Imported, ...], tuple[str, ...]]:
+        # Imports of one cluster are a small part of all edges, and mostly only one cluster's are asked for.
+        return self.resolve()
+
+    @property
+    def imports(self) -> tuple[Imported, ...]:
+        """Hosts that the cluster must know, sorted."""
+        return self._resolved[0]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was left out of the imports, and why."""
+        return self._resolved[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,4 +287,8 @@ class Inventory:
 
     clusters: Mapping[str, Cluster]
     meshes: Mapping[str, tuple[str, ...]]
-    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Those of all clusters."""
+        return tuple(warning for cluster in self.clusters.values() for warning in cluster.warnings)

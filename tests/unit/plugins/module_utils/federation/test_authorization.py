@@ -200,7 +200,7 @@ def worlds(draw: st.DrawFn) -> list[dict[str, Any]]:
     return exports
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(worlds())
 @example(
     [

@@ -1,0 +1,228 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What one cluster imports: exports selected, named, and completed with what is known of their exporters.
+
+Every value of an export is the inventory's, else that of the exporter's facts, else, for an exporter that was not
+asked, what the importing cluster remembers of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import shown
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
+    Export,
+    Import,
+    Imported,
+    PeerFacts,
+    Site,
+    Source,
+)
+
+if TYPE_CHECKING:
+    from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve import Resolver
+
+try:
+    import jmespath
+    from jmespath.exceptions import JMESPathError
+
+    HAS_JMESPATH = True
+except ImportError:
+    HAS_JMESPATH = False
+
+Selected = list[tuple[Export, "Import | None"]]
+
+
+class Importer:
+    """Imports of one site of a resolved inventory."""
+
+    def __init__(self, resolver: Resolver, site: Site) -> None:
+        self.resolver = resolver
+        self.site = site
+        self.warnings: dict[str, None] = {}
+
+    def resolve(self) -> tuple[tuple[Imported, ...], tuple[str, ...]]:
+        """Hosts that the cluster must know, sorted, and what was left out of them."""
+        self.warnings.clear()
+        exports: dict[str, list[Export]] = defaultdict(list)
+        visible: dict[str, set[str]] = defaultdict(set)
+        renamed: dict[str, Import] = {}
+        for export, wanted in self._selected():
+            host = (wanted and wanted.host) or self._default_host(export)
+            if export not in exports[host]:
+                exports[host].append(export)
+            visible[host].update(wanted.export_to if wanted else ("*",))
+            if wanted and wanted.host:
+                renamed[host] = wanted
+        own = {export.host: export for export in self.resolver.exports[self.site.host] if export.host}
+        hosts = sorted({*exports, *own})
+        found = [self._imported(host, own.get(host), exports[host], visible[host], renamed.get(host)) for host in hosts]
+        return tuple(entry for entry in found if entry), tuple(self.warnings)
+
+    def wants(self, export: Export) -> bool:
+        """Whether the cluster imports this export."""
+        return any(export is selected for selected, _wanted in self._selected())
+
+    def addresses(self, exporter: Site) -> tuple[str, ...]:
+        """Addresses of an exporter's gateway, or a placeholder; empty if nobody knows and a placeholder won't do."""
+        known = exporter.gateway_addresses
+        if known is None:
+            candidates = (exporter.facts, self._remembered(exporter))
+            known = next((facts.gateway_addresses for facts in candidates if facts and facts.gateway_addresses), ())
+        return known or self._placeholder(exporter)
+
+    def _placeholder(self, exporter: Site) -> tuple[str, ...]:
+        asked = exporter.facts is not None or not self.resolver.live
+        if self.resolver.allow_unknown_addresses and asked:
+            return (f"pending.{exporter.mesh}.invalid",)
+        return ()
+
+    def _remembered(self, exporter: Site) -> PeerFacts | None:
+        return self.site.facts.remembered.get(exporter.host) if self.site.facts else None
+
+    def _default_host(self, export: Export) -> str:
+        return export.host or f"{export.service}.{export.namespace}.svc.{export.mesh}.{self.site.domain}"
+
+    def _note(self, wanted: Import, key: str, expected: str, way_out: str) -> None:
+        self.resolver.notes.note(self.site.host, f"{wanted.variable}.{key}", expected, way_out)
+
+    def _warn(self, text: str) -> None:
+        self.warnings[f"{self.site.host}: {text}"] = None
+
+    # Which exports, by which entry of mesh_imports
+
+    def _selected(self) -> Selected:
+        offered = self.resolver.offered(self.site.mesh)
+        if self.site.imports is None:
+            return [(export, None) for export in offered]
+        by_mesh: dict[str, list[Export]] = defaultdict(list)
+        for export in offered:
+            by_mesh[export.mesh].append(export)
+        result: Selected = []
+        for wanted in self.site.imports:
+            meshes = self.resolver.members(self.site, f"{wanted.variable}.from", wanted.source)
+            found = [export for mesh in meshes for export in self._matches(wanted, mesh, by_mesh[mesh])]
+            if meshes and not found:
+                self._warn(f"{wanted.variable}: nothing that {wanted.source} offers to {self.site.mesh} is selected")
+            if self._is_one(wanted, found):
+                result += [(export, wanted) for export in found]
+        return result
+
+    def _is_one(self, wanted: Import, found: Iterable[Export]) -> bool:
+        hosts = {self._default_host(export) for export in found}
+        if wanted.host and len(hosts) > 1:
+            self._note(
+                wanted,
+                "host",
+                f"one host cannot stand for {len(hosts)} selected exports: {', '.join(sorted(hosts))}",
+                "Narrow from and select to one export, or leave out host",
+            )
+            return False
+        return True
+
+    def _matches(self, wanted: Import, mesh: str, offered: list[Export]) -> list[Export]:
+        if wanted.select is None:
+            return offered
+        if not HAS_JMESPATH:
+            self._note(wanted, "select", "the Python library jmespath is missing", "Install it, or leave out select")
+            return []
+        sites = self.resolver.sites
+        exports = [spec.raw for host in self.resolver.meshes[mesh] for spec in sites[host].exports]
+        try:
+            chosen = _chosen(exports, jmespath.search(wanted.select, exports))
+        except JMESPathError as error:
+            reason = str(error).splitlines()[0].strip(" :")
+            reason = reason if len(reason) <= 120 else reason[:117] + "..."
+            self._note(
+                wanted, "select", f"expected a JMESPath expression over exports: {reason}", "See https://jmespath.org"
+            )
+            return []
+        except ValueError as error:
+            self._note(
+                wanted,
+                "select",
+                f"expected a list of exports of {mesh}, found {error}",
+                "Select whole exports, for example [?attributes.tier=='gold']",
+            )
+            return []
+        return [export for export in offered if id(self.resolver.spec(export).raw) in chosen]
+
+    # What is behind one host
+
+    def _imported(
+        self, host: str, local: Export | None, exports: list[Export], visible: set[str], renamed: Import | None
+    ) -> Imported | None:
+        identities = {export.host or export.origin for export in exports} | ({host} if local else set())
+        if len(identities) > 1:
+            if renamed:
+                self._note(
+                    renamed,
+                    "host",
+                    f"host '{host}' would stand for {' and '.join(sorted(identities))}",
+                    "Choose another host; exports that back each other up say so with a host of their own",
+                )
+            return None
+        sources = [source for export in exports if (source := self._source(export))]
+        sources.sort(key=lambda source: (source.export.mesh, source.export.cluster))
+        if local is None and not sources:
+            return None
+        first = local or min(sources, key=self._is_remembered).export
+        export_to = {"*"} if not visible or "*" in visible else set(visible)
+        if local and "*" not in export_to:
+            # The gateway lives in the namespace of the entry and must see it to pass calls on to the local Service.
+            export_to.add(".")
+        fitting = tuple(source for source in sources if self._fits(host, first, source))
+        return Imported(host, first.ports, fitting, local, tuple(sorted(export_to)))
+
+    def _source(self, export: Export) -> Source | None:
+        """An export as the cluster reaches it, or None if too little is known of an exporter that was not asked."""
+        exporter = self.resolver.sites[export.cluster]
+        asked = exporter.facts is not None
+        remembered = None if asked else self._remembered(exporter)
+        if remembered:
+            known = self.resolver.known(self.resolver.spec(export), remembered)
+            export = replace(export, ports=known.ports or (), service_accounts=known.service_accounts or ())
+        addresses = self.addresses(exporter)
+        if export.ports and export.service_accounts and addresses:
+            pending = addresses == self._placeholder(exporter)
+            return Source(export, tuple(sorted(addresses)), exporter.network, exporter.locality, pending)
+        if self.resolver.live and not asked:
+            self._warn(f"{exporter.host} was not reached and nothing is remembered of it: {export.origin} is left out")
+        return None
+
+    def _is_remembered(self, source: Source) -> bool:
+        return self.resolver.sites[source.export.cluster].facts is None
+
+    def _fits(self, host: str, first: Export, source: Source) -> bool:
+        """Whether a source has the ports of the first. Only an outdated memory can differ, all else is refused."""
+        if _numbers(first) == _numbers(source.export):
+            return True
+        self._warn(
+            f"the ports of {source.export.origin} differ from those of {first.origin}:"
+            f" {source.export.cluster} is left out of {host}"
+        )
+        return False
+
+
+def _numbers(export: Export) -> set[tuple[int, str]]:
+    return {(port.number, port.protocol) for port in export.ports}
+
+
+def _chosen(exports: list[Mapping[str, Any]], found: Any) -> set[int]:
+    """Identities of the exports that an expression gave. Raises ValueError saying what else it gave."""
+    if not isinstance(found, list):
+        raise ValueError(shown(found))
+    known = {id(export) for export in exports}
+    chosen: set[int] = set()
+    for entry in found:
+        # Filters hand on the very objects; an expression that builds an equal one means the same export.
+        same = {id(entry)} & known or {id(export) for export in exports if export == entry}
+        if not same:
+            raise ValueError(f"a list with {shown(entry)}")
+        chosen |= same
+    return chosen
