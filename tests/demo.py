@@ -38,7 +38,6 @@ def play(playbook: str) -> None:
 def deploy(lab: Lab, mesh: str) -> None:
     """The greeter and somebody who calls it."""
     objects = [
-        manifests.namespace(NAMESPACE, {"istio-injection": "enabled"}),
         *manifests.app(mesh, NAMESPACE, "greeter", ports={"http": 80, "tcp": 9000}),
         *manifests.curl(NAMESPACE, "caller"),
     ]
@@ -72,6 +71,8 @@ def main() -> None:
     begin = time.monotonic()
     lab = Lab("demo")
     lab.up(list(MESHES))
+    for mesh in MESHES:
+        lab.apply(mesh, [manifests.namespace(NAMESPACE, {"istio-injection": "enabled"})])
     play("site")
     with step("deploying the demo's services", 15), ThreadPoolExecutor() as pool:
         list(pool.map(lambda mesh: deploy(lab, mesh), MESHES))

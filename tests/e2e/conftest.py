@@ -53,6 +53,7 @@ def first_check(unfederated: Federation) -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def first_run(unfederated: Federation, first_check: SimpleNamespace) -> SimpleNamespace:  # noqa: ARG001, for its order
     """The first real ``site``, with the services of the scenario deployed behind it."""
+    scenario.make_namespaces(unfederated.lab)
     run = unfederated.play("site", "--diff").ok()
     scenario.deploy(unfederated.lab)
     return SimpleNamespace(run=run)

@@ -50,6 +50,12 @@ def hosts(*meshes: str) -> dict[str, dict[str, Any]]:
     return {mesh: {"mesh_locality": f"eu/eu-{mesh}", "mesh_exports": [greeter()]} for mesh in meshes or MESHES}
 
 
+def make_namespaces(lab: Lab) -> None:
+    """The namespaces of the services; policies are applied before there is anything to protect."""
+    for mesh in MESHES:
+        lab.apply(mesh, [manifests.namespace(name, {"istio-injection": "enabled"}) for name in NAMESPACES])
+
+
 def deploy(lab: Lab) -> None:
     """Deploy the services and callers of all meshes and wait until they are ready."""
     with ThreadPoolExecutor() as pool:
@@ -57,8 +63,7 @@ def deploy(lab: Lab) -> None:
 
 
 def _deploy(lab: Lab, mesh: str) -> None:
-    injected = {"istio-injection": "enabled"}
-    objects = [manifests.namespace(name, injected) for name in NAMESPACES]
+    objects: list[dict[str, Any]] = []
     for service in ("greeter", "hidden"):
         objects += manifests.app(mesh, NAMESPACE, service, ports=SERVICE_PORTS)
     objects += manifests.curl(NAMESPACE, "caller")
