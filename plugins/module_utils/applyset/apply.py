@@ -379,8 +379,12 @@ class ApplySet:
         self._cluster.apply(self._parent_resource, parent.body(), manager=self._settings.manager, force=True)
 
     def _parallel(self, items: Iterable[Any], task: Callable[[Any], _T]) -> list[_T]:
-        with ThreadPoolExecutor(self._settings.concurrency) as pool:
-            return list(pool.map(task, items))
+        work = list(items)
+        threads = min(self._settings.concurrency, len(work))
+        if threads <= 1:
+            return [task(item) for item in work]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(task, work))
 
 
 class _Run:

@@ -35,7 +35,7 @@ class Verdict(enum.Enum):
 def compare(desired: Mapping[str, Any], live: Mapping[str, Any], manager: str) -> Verdict:
     """What applying ``desired`` as ``manager`` would do to ``live``."""
     owned = owned_fields(live, manager, desired["apiVersion"])
-    if owned is None:
+    if not owned:
         return Verdict.CHANGED
     return _compare(_applied_part(desired), live, owned)
 
@@ -66,8 +66,8 @@ def project(live: Mapping[str, Any], desired: Mapping[str, Any], owned: Mapping[
 
 def _applied_part(desired: Mapping[str, Any]) -> dict[str, Any]:
     part = {key: value for key, value in desired.items() if key not in _IDENTITY}
-    part["metadata"] = {key: value for key, value in part["metadata"].items() if key not in _IDENTITY_METADATA}
-    return part
+    metadata = {key: value for key, value in part.pop("metadata").items() if key not in _IDENTITY_METADATA}
+    return {**part, "metadata": metadata} if metadata else part
 
 
 def _compare(desired: Any, live: Any, owned: Mapping[str, Any]) -> Verdict:
@@ -139,7 +139,11 @@ def _compare_whole(desired: Any, live: Any) -> Verdict:
         # built-in kinds leave out what is empty; had somebody else removed it, we would no longer own it
         return Verdict.CHANGED if desired else Verdict.SAME
     if isinstance(desired, Mapping) and isinstance(live, Mapping):
-        below = _worst(_compare_whole(value, live.get(key, _MISSING)) for key, value in desired.items())
+        below = _worst(
+            # nothing says whether we own an empty value inside
+            _compare_whole(value, live[key]) if key in live else Verdict.CHANGED if value else Verdict.UNSURE
+            for key, value in desired.items()
+        )
         # more than we want: a default, or a leftover of what we wanted before
         return below if set(live) <= set(desired) else _worst([below, Verdict.UNSURE])
     if isinstance(desired, list) and isinstance(live, list):
