@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority impo
     create_root,
     issue_intermediate,
 )
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody import RootCustody
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody import CustodyError, RootCustody
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import describe, fingerprint, iso, parse
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import (
     Expectation,
@@ -116,7 +116,8 @@ def provide(cluster: Cluster, custody: RootCustody, request: Request, now: datet
     Raises RefusedError for every state that is neither good nor absent, CustodyError, KubeError.
     """
     _validate(request)
-    root = custody.load()
+    with _named(request):
+        root = custody.load()
     if root is not None:
         _refuse_unfit_root(root, custody, request, now)
     secret = cluster.get(_SECRETS, NAMESPACE, SECRET)
@@ -133,7 +134,8 @@ def provide(cluster: Cluster, custody: RootCustody, request: Request, now: datet
     _refuse_other_root(root, custody, request)
     signer = root or create_root(request.root_lifetime, request.root_key_type, now)
     if root is None and not check:
-        signer = custody.create(signer)  # another process may have been first
+        with _named(request):
+            signer = custody.create(signer)  # another process may have been first
         _refuse_unfit_root(signer, custody, request, now)
     intermediate, files = _issue(signer, request, now)
     after = {"root": describe(signer.certificate, now), "intermediate": describe(intermediate.certificate, now)}
@@ -141,6 +143,14 @@ def provide(cluster: Cluster, custody: RootCustody, request: Request, now: datet
         return Outcome(True, root.certificate if root else None, None, {}, _predicted(after, new_root=root is None))
     _write(cluster, secret, files, request)
     return Outcome(True, signer.certificate, intermediate.certificate, {}, after)
+
+
+@contextlib.contextmanager
+def _named(request: Request) -> Iterator[None]:
+    try:
+        yield
+    except CustodyError as error:
+        raise CustodyError(f"{request.mesh}: {error}") from None
 
 
 def _validate(request: Request) -> None:

@@ -243,7 +243,7 @@ def test_warns_when_two_thirds_of_the_life_are_over(bench: Bench, days: int, war
 
 def test_custody_is_asked_first(bench: Bench) -> None:
     bench.provide()
-    with pytest.raises(CustodyError):
+    with pytest.raises(CustodyError, match=r"^east: .*root-ca\.key: it cannot be decrypted"):
         replace(bench, custody=FileCustody(bench.custody.directory, "another passphrase")).provide()
 
 
