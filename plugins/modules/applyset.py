@@ -222,6 +222,9 @@ def secret_values(objects: list[Any]) -> set[str]:
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     options = module.params
+    if options["state"] == "present" and options["objects"] is None:
+        # required_if lets an explicit null pass, and a template that gave nothing must not remove everything
+        module.fail_json(msg="objects is null. Give a list; an empty one removes every object, state absent the set.")
     settings = Settings(
         manager=options["field_manager"],
         force_conflicts=options["force_conflicts"],

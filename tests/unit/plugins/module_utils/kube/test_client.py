@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ForbiddenError, NotFoundError
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.transport import Answer
+
+CONFIG_MAP = Resource("", "v1", "ConfigMap", "configmaps", True)
+
+
+class FakeTransport:
+    def __init__(self, answer):
+        self.answer = answer
+        self.sent = []
+
+    def send(self, call, method, path, **request):
+        self.sent.append((str(call), method, path, request))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def client(answer):
+    transport = FakeTransport(answer if isinstance(answer, Exception) else Answer(answer))
+    return Client(transport, "west"), transport
+
+
+def test_apply():
+    one, transport = client({"kind": "ConfigMap"})
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "shop"}}
+    assert one.apply(CONFIG_MAP, body, manager="m") == {"kind": "ConfigMap"}
+    call, method, path, request = transport.sent[0]
+    assert (call, method, path) == ("west: apply ConfigMap shop/a", "PATCH", "/api/v1/namespaces/shop/configmaps/a")
+    assert request["query"] == {"fieldManager": "m", "fieldValidation": "Strict"}
+    assert request["content_type"] == "application/apply-patch+yaml"
+    one.apply(CONFIG_MAP, body, manager="m", force=True, dry_run=True)
+    query = transport.sent[1][3]["query"]
+    assert (query["force"], query["dryRun"]) == ("true", "All")
+    assert (one.requests["write"], one.requests["dry_run"]) == (1, 1)
+
+
+def test_lists_give_whole_objects():
+    one, transport = client({"items": [{"metadata": {"name": "a"}}]})
+    assert one.list_objects(CONFIG_MAP, "shop", label_selector="a=b") == [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
+    ]
+    one.list_objects(CONFIG_MAP, metadata_only=True)
+    assert transport.sent[0][3]["query"] == {"labelSelector": "a=b"}
+    assert "as=PartialObjectMetadataList;" in transport.sent[1][3]["accept"]
+    assert one.requests["list"] == 2
+
+
+def test_what_is_gone():
+    one, _transport = client(NotFoundError("gone", 404))
+    assert one.get(CONFIG_MAP, "shop", "a") is None
+    assert one.list_objects(CONFIG_MAP) == []
+    one.delete(CONFIG_MAP, "shop", "a", "uid")
+
+
+def test_what_is_refused():
+    one, _transport = client(ForbiddenError("no", 403))
+    for attempt in (
+        lambda: one.get(CONFIG_MAP, "shop", "a"),
+        lambda: one.list_objects(CONFIG_MAP),
+        lambda: one.delete(CONFIG_MAP, "shop", "a", "uid"),
+    ):
+        with pytest.raises(ForbiddenError):
+            attempt()
+
+
+def test_delete_means_exactly_this_object():
+    one, transport = client({})
+    one.delete(CONFIG_MAP, "shop", "a", "uid-1")
+    assert transport.sent[0][3]["body"]["preconditions"] == {"uid": "uid-1"}
+    assert transport.sent[0][3]["body"]["propagationPolicy"] == "Background"
+
+
+def test_warnings_are_kept_once():
+    transport = FakeTransport(Answer({"items": []}, ("a", "b")))
+    one = Client(transport, "west")
+    one.list_objects(CONFIG_MAP)
+    one.list_objects(CONFIG_MAP)
+    assert list(one.warnings) == ["a", "b"]

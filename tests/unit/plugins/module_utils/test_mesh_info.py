@@ -1,0 +1,311 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+
+import pytest
+from ansible_collections.multimesh.istio.plugins.module_utils import mesh_info
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ForbiddenError
+from ansible_collections.multimesh.istio.plugins.module_utils.mesh_info import Request, protocol, read_mesh
+from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle
+
+from tests.unit.plugins.module_utils.pki import forge
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+class FakeCluster:
+    """Serves these objects. ``forbidden`` are (verb, plural, namespace)."""
+
+    mesh = "west"
+
+    def __init__(self, *objects, forbidden=()):
+        self.objects = objects
+        self.forbidden = set(forbidden)
+        self.asked = []
+
+    def _ask(self, verb, resource, namespace):
+        self.asked.append((verb, resource.plural, namespace))
+        if (verb, resource.plural, namespace) in self.forbidden:
+            raise ForbiddenError("no", 403)
+
+    def get_path(self, path):
+        assert path == "/version"
+        return {"gitVersion": "v1.36.3"}
+
+    def get(self, resource, namespace, name, *, metadata_only=False):
+        self._ask("get", resource, namespace)
+        found = [body for body in self._of(resource, namespace) if body["metadata"]["name"] == name]
+        return self._shown(found[0], metadata_only) if found else None
+
+    def list_objects(self, resource, namespace=None, *, label_selector=None, metadata_only=False):
+        self._ask("list", resource, namespace)
+        wanted = dict(part.split("=", 1) for part in label_selector.split(",")) if label_selector else {}
+        return [
+            self._shown(body, metadata_only)
+            for body in self._of(resource, namespace)
+            if wanted.items() <= body["metadata"].get("labels", {}).items()
+        ]
+
+    def _of(self, resource, namespace):
+        return [
+            body
+            for body in self.objects
+            if body["kind"] == resource.kind and namespace in (None, body["metadata"]["namespace"])
+        ]
+
+    @staticmethod
+    def _shown(body, metadata_only):
+        return {"metadata": body["metadata"]} if metadata_only else body
+
+
+def thing(kind, name, namespace="istio-system", labels=None, **fields):
+    return {"kind": kind, "metadata": {"name": name, "namespace": namespace, "labels": labels or {}}, **fields}
+
+
+def service(name, *ports, namespace="shop", **spec):
+    return thing("Service", name, namespace, spec={"ports": list(ports), "selector": {"app": name}, **spec})
+
+
+def pod(name, app, account=None, ports=(), phase="Running", **metadata):
+    body = thing("Pod", name, "shop", {"app": app}, status={"phase": phase})
+    body["metadata"].update(metadata)
+    body["spec"] = {"containers": [{"name": "c", "ports": list(ports)}]}
+    if account:
+        body["spec"]["serviceAccountName"] = account
+    return body
+
+
+def workload(kind, app, account, ports=()):
+    pod_spec = {"containers": [{"name": "c", "ports": list(ports)}], "serviceAccountName": account}
+    template = {"metadata": {"labels": {"app": app, "version": "v1"}}, "spec": pod_spec}
+    return thing(kind, app, "shop", spec={"template": template})
+
+
+def gateway(name="gw", ips=(), names=(), external=()):
+    ingress = [*({"ip": ip} for ip in ips), *({"hostname": host} for host in names)]
+    status = {"loadBalancer": {"ingress": ingress} if ingress else {}}
+    return thing(
+        "Service", name, labels={"istio": "eastwestgateway"}, spec={"externalIPs": list(external)}, status=status
+    )
+
+
+def facts(cluster, **request):
+    return read_mesh(cluster, Request(**request), NOW).facts
+
+
+def exports(*names):
+    return [{"service": name, "namespace": "shop"} for name in names]
+
+
+def test_an_empty_cluster():
+    assert facts(FakeCluster(), exports=exports("reviews")) == {
+        "kubernetes_version": "v1.36.3",
+        "istio": {"revisions": [], "ambient": False},
+        "gateway_addresses": [],
+        "services": [],
+        "remembered": {},
+        "ca": {"cacerts_present": False, "roots": [], "intermediate": None, "chain": []},
+        "remote_secrets": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("gateways", "expected"),
+    [
+        ([gateway()], []),
+        ([gateway(ips=["198.51.100.2", "198.51.100.1"])], ["198.51.100.1", "198.51.100.2"]),
+        ([gateway(names=["lb.test"])], ["lb.test"]),
+        ([gateway(names=["lb.test"], ips=["198.51.100.1"])], ["198.51.100.1"]),
+        ([gateway(external=["203.0.113.1"])], ["203.0.113.1"]),
+        ([gateway(external=["203.0.113.1"], ips=["198.51.100.1"])], ["198.51.100.1"]),
+        ([gateway("a", ips=["198.51.100.1"]), gateway("b", ips=["198.51.100.1"])], ["198.51.100.1"]),
+        ([thing("Service", "other", status={"loadBalancer": {"ingress": [{"ip": "198.51.100.9"}]}})], []),
+    ],
+)
+def test_gateway_addresses(gateways, expected):
+    assert facts(FakeCluster(*gateways))["gateway_addresses"] == expected
+
+
+@pytest.mark.parametrize(
+    ("port", "expected"),
+    [
+        ({"name": "http"}, "HTTP"),
+        ({"name": "http-web"}, "HTTP"),
+        ({"name": "HTTP2-x"}, "HTTP2"),
+        ({"name": "grpc"}, "GRPC"),
+        ({"name": "grpc-web"}, "GRPC-WEB"),
+        ({"name": "https"}, "HTTPS"),
+        ({"name": "tls-x"}, "TLS"),
+        ({"name": "tcp"}, "TCP"),
+        ({"name": "mongo"}, "MONGO"),
+        ({"name": "mysql-x"}, "MYSQL"),
+        ({"name": "redis"}, "REDIS"),
+        ({"name": "web"}, "TCP"),
+        ({}, "TCP"),
+        ({"name": "web", "appProtocol": "http"}, "HTTP"),
+        ({"name": "http", "appProtocol": "tcp"}, "TCP"),
+        ({"name": "http", "appProtocol": "a.test/own"}, "TCP"),
+        ({"appProtocol": "kubernetes.io/h2c"}, "HTTP2"),
+        ({"appProtocol": "kubernetes.io/ws"}, "HTTP"),
+        ({"appProtocol": "kubernetes.io/wss"}, "HTTPS"),
+        ({"name": "http", "protocol": "UDP"}, "UDP"),
+        ({"name": "x", "protocol": "SCTP"}, "SCTP"),
+    ],
+)
+def test_protocol_is_selected_as_istio_does(port, expected):
+    assert protocol({"port": 80, **port}) == expected
+
+
+def test_a_service_with_pods():
+    named = {"name": "web", "containerPort": 8080}
+    cluster = FakeCluster(
+        service(
+            "reviews", {"port": 80, "name": "http", "targetPort": "web"}, {"port": 81, "targetPort": 9000}, {"port": 82}
+        ),
+        pod("a", "reviews", "b-account", [named]),
+        pod("b", "reviews", "a-account", [named]),
+        pod("c", "reviews", None, [named]),
+        pod("done", "reviews", "done", phase="Succeeded"),
+        pod("leaving", "reviews", "leaving", deletionTimestamp="2026-11-21T00:00:00Z"),
+        pod("other", "ratings", "other"),
+        workload("Deployment", "reviews", "of-template"),
+    )
+    assert facts(cluster, exports=exports("reviews"))["services"] == [
+        {
+            "namespace": "shop",
+            "name": "reviews",
+            "ports": [
+                {"number": 80, "name": "http", "protocol": "HTTP", "target_port": 8080},
+                {"number": 81, "name": None, "protocol": "TCP", "target_port": 9000},
+                {"number": 82, "name": None, "protocol": "TCP", "target_port": 82},
+            ],
+            "selector": {"app": "reviews"},
+            "service_accounts": ["a-account", "b-account", "default"],
+        }
+    ]
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
+def test_a_service_whose_pods_are_still_to_come(kind):
+    named = {"name": "web", "containerPort": 8080}
+    cluster = FakeCluster(
+        service("reviews", {"port": 80, "targetPort": "web"}), workload(kind, "reviews", "reviewer", [named])
+    )
+    (found,) = facts(cluster, exports=exports("reviews"))["services"]
+    assert (found["service_accounts"], found["ports"][0]["target_port"]) == (["reviewer"], 8080)
+
+
+def test_a_service_without_pods_or_selector():
+    cluster = FakeCluster(service("a", {"port": 80, "targetPort": "web"}), service("b", {"port": 80}, selector=None))
+    first, second = facts(cluster, exports=exports("b", "a"))["services"]
+    assert (first["name"], first["service_accounts"], first["ports"][0]["target_port"]) == ("a", [], None)
+    assert (second["selector"], second["service_accounts"]) == ({}, [])
+
+
+def test_udp_beside_tcp_is_left_out():
+    dns = service("dns", {"port": 53, "protocol": "UDP"}, {"port": 53, "name": "tcp"}, {"port": 54, "protocol": "UDP"})
+    (found,) = facts(FakeCluster(dns), exports=exports("dns"))["services"]
+    assert [(port["number"], port["protocol"]) for port in found["ports"]] == [(53, "TCP"), (54, "UDP")]
+
+
+@pytest.mark.parametrize(("count", "lists"), [(1, 1), (3, 3), (40, 1)])
+def test_pods_are_listed_by_service_or_all_at_once(count, lists):
+    names = [f"s{index}" for index in range(count)]
+    cluster = FakeCluster(*(service(name, {"port": 80}) for name in names), *(pod(name, name, name) for name in names))
+    found = facts(cluster, exports=exports(*names))["services"]
+    assert {item["name"]: item["service_accounts"] for item in found} == {name: [name] for name in names}
+    assert cluster.asked.count(("list", "pods", "shop")) == lists
+
+
+def test_entries_that_the_model_will_refuse_are_left_to_it():
+    assert facts(FakeCluster(), exports=[{}, {"service": "a"}, {"namespace": "b"}])["services"] == []
+
+
+def test_what_is_remembered():
+    peers = {"east": {"gateway_addresses": ["198.51.100.9"], "services": []}}
+    config_map = thing("ConfigMap", mesh_info.PEERS_NAME, data={mesh_info.PEERS_KEY: json.dumps(peers)})
+    assert facts(FakeCluster(config_map))["remembered"] == peers
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_broken_memory_is_left_aside_with_a_warning(text):
+    config_map = thing("ConfigMap", mesh_info.PEERS_NAME, data={mesh_info.PEERS_KEY: text})
+    info = read_mesh(FakeCluster(config_map), Request(), NOW)
+    assert info.facts["remembered"] == {}
+    assert "west: ConfigMap istio-system/multimesh-peers" in info.warnings[0]
+
+
+def test_istio():
+    container = {"name": "discovery", "image": "registry.test:5000/istio/pilot:1.31.1@sha256:0"}
+    spec = {"replicas": 2, "template": {"spec": {"containers": [container]}}}
+    labels = {"app": "istiod", "istio.io/rev": "blue"}
+    cluster = FakeCluster(
+        thing("Deployment", "istiod-blue", labels=labels, spec=spec, status={"readyReplicas": 1}),
+        thing("DaemonSet", "ztunnel", "kube-system"),
+    )
+    assert facts(cluster)["istio"] == {
+        "revisions": [{"name": "blue", "version": "1.31.1", "replicas": 2, "ready_replicas": 1}],
+        "ambient": True,
+    }
+
+
+def test_credentials_for_other_clusters_are_counted_by_metadata():
+    secrets = [thing("Secret", f"s{index}", labels={"istio/multiCluster": "true"}) for index in range(2)]
+    assert facts(FakeCluster(*secrets, thing("Secret", "other")))["remote_secrets"] == 2
+
+
+def test_rights_in_one_namespace_are_enough():
+    cluster = FakeCluster(
+        forbidden=[
+            ("list", "daemonsets", None),
+            ("list", "secrets", "istio-system"),
+            ("get", "secrets", "istio-system"),
+        ]
+    )
+    found = facts(cluster)
+    assert (found["remote_secrets"], found["ca"]["cacerts_present"]) == (None, None)
+    with pytest.raises(ForbiddenError):
+        facts(cluster, read_ca=True)
+
+
+@pytest.fixture(scope="module")
+def cacerts():
+    root = forge.root(now=NOW)
+    files = bundle.build(forge.intermediate(root), root.certificate)
+    return {name: base64.b64encode(content).decode() for name, content in files.items()}
+
+
+def test_the_ca_without_a_look_into_the_secret(cacerts):
+    root = base64.b64decode(cacerts["root-cert.pem"]).decode()
+    cluster = FakeCluster(
+        thing("Secret", "cacerts", data=cacerts), thing("ConfigMap", "istio-ca-root-cert", data={"root-cert.pem": root})
+    )
+    found = facts(cluster)["ca"]
+    assert (found["cacerts_present"], found["intermediate"], found["chain"]) == (True, None, [])
+    assert found["roots"][0]["days_left"] == 3650
+
+
+def test_the_ca_of_the_secret_and_never_its_key(cacerts):
+    found = facts(FakeCluster(thing("Secret", "cacerts", data=cacerts)), read_ca=True)["ca"]
+    assert found["cacerts_present"] is True
+    assert found["intermediate"]["uri_constraints"] == ["east.mesh"]
+    assert found["intermediate"]["issuer"] == found["roots"][0]["subject"]
+    assert [item["fingerprint_sha256"] for item in found["chain"]] == [
+        found["intermediate"]["fingerprint_sha256"],
+        found["roots"][0]["fingerprint_sha256"],
+    ]
+    assert "PRIVATE" not in json.dumps(found)
+
+
+@pytest.mark.parametrize("content", ["", "not base64!", base64.b64encode(b"no certificate").decode(), "//8="])
+def test_an_unreadable_ca_is_no_error(content):
+    info = read_mesh(
+        FakeCluster(thing("Secret", "cacerts", data={"root-cert.pem": content})), Request(read_ca=True), NOW
+    )
+    assert info.facts["ca"]["roots"] == []
+    assert len(info.warnings) == (content not in ("", "not base64!", "//8="))
