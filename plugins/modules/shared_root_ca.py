@@ -13,7 +13,7 @@ description:
   - Makes the shared root if there is none yet, issues an intermediate for one mesh, and writes it to the Secret
     C(istio-system/cacerts), where istiod reads it.
   - The intermediate can speak for its own trust domain only. It has a critical name constraint that Envoy, OpenSSL and
-    Go enforce, so a CA stolen from one mesh is of no use against another. This holds for sidecars, not for ambient mode.
+    Go enforce, so a CA stolen from one mesh is of no use against another. This holds for sidecars, not in ambient mode.
   - A good CA under this root is kept. Whatever is wrong with an existing one is named and nothing is written. This
     module never replaces a CA, neither one of its own nor one of others.
   - Before anything is written, a certificate is signed by the new intermediate and checked as a peer would check it.
@@ -186,9 +186,9 @@ trust_domain:
   sample: east.mesh
 """
 
+import importlib.util
 import os
 import resource
-import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -201,13 +201,6 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.cacerts import
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody import FileCustody
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import describe
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.keys import KEY_TYPES
-
-try:
-    import cryptography  # noqa: F401 - used in module_utils/pki
-
-    CRYPTOGRAPHY_ERROR = None
-except ImportError:
-    CRYPTOGRAPHY_ERROR = traceback.format_exc()
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
@@ -264,8 +257,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if CRYPTOGRAPHY_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("cryptography >= 42.0"), exception=CRYPTOGRAPHY_ERROR)
+    if importlib.util.find_spec("cryptography") is None:
+        module.fail_json(msg=missing_required_lib("cryptography >= 42.0"))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the keys
     try:
         result = run(module)

@@ -28,8 +28,9 @@ def parse(der: bytes) -> x509.Certificate:
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
-        _ = certificate.subject, certificate.issuer, certificate.extensions, certificate.not_valid_after_utc
-        _ = certificate.public_key(), certificate.signature_hash_algorithm, certificate.serial_number
+        for part in ("subject", "issuer", "extensions", "not_valid_before_utc", "not_valid_after_utc", "serial_number"):
+            getattr(certificate, part)
+        certificate.public_key()
     except Exception as error:  # noqa: BLE001
         raise UnreadableCertificate(f"not a certificate that can be parsed ({type(error).__name__})") from None
     return certificate

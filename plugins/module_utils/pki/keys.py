@@ -25,7 +25,7 @@ _RSA_EXPONENT = 65537
 
 def generate(key_type: str) -> PrivateKey:
     """Make a private key; key_type is one of KEY_TYPES."""
-    algorithm, _, size = key_type.partition("-")
+    algorithm, size = key_type.split("-")
     if algorithm == "rsa":
         return rsa.generate_private_key(_RSA_EXPONENT, int(size))
     return ec.generate_private_key({"p256": ec.SECP256R1(), "p384": ec.SECP384R1()}[size])

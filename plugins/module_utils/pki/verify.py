@@ -370,7 +370,8 @@ def _subtree(name: x509.GeneralName) -> str:
 
 
 def _throwaway_leaf(authority: Authority, expected: Expectation, now: datetime) -> Iterator[Finding]:
-    chain = [authority.certificate, next(root for root in expected.roots if signed_by(authority.certificate, root))]
+    roots = [root for root in expected.roots if signed_by(authority.certificate, root)]
+    chain = [authority.certificate, *roots[:1]]
     leaf = issue_leaf(authority, f"spiffe://{expected.trust_domain}/ns/probe/sa/probe", now, [ISTIOD_DNS])
     reason = leaf_rejection(leaf, chain, now)
     if reason is not None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
 import subprocess
@@ -104,20 +105,20 @@ def test_warns_of_what_the_api_server_warns_of(call: Call, cluster: FakeCluster)
 
 
 def test_names_the_missing_library(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_root_ca, "CRYPTOGRAPHY_ERROR", "ImportError")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "cryptography" else find(name))
     assert "cryptography >= 42.0" in call()["msg"]
 
 
 def test_every_part_can_be_imported_without_the_library() -> None:
-    """As ansible-test and a controller without it do; the module then says what is missing."""
-    blocked = "import sys; sys.modules['cryptography'] = None; "
+    """As ansible-test does, and a machine without it; the module then says what is missing."""
     names = sorted(path.stem for path in Path(shared_root_ca.__file__).parents[1].glob("module_utils/pki/[a-z]*.py"))
     package = "ansible_collections.multimesh.istio.plugins"
     imports = [f"{package}.module_utils.pki.{name}" for name in names] + [f"{package}.modules.shared_root_ca"]
-    check = f"{blocked}import {', '.join(imports)}; print({imports[-1]}.CRYPTOGRAPHY_ERROR is not None)"
+    check = f"import sys; sys.modules['cryptography'] = None; import {', '.join(imports)}"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False, env=environment)
-    assert done.stdout == "True\n", done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_examples_run(call: Call, tmp_path: Path) -> None:
