@@ -27,7 +27,7 @@ def raw_inventory(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str
     hosts = {}
     for name in names:
         variables = hostvars[name]
-        member_of = plain(_get(name, variables, "group_names", [GROUP]))
+        member_of = _read(name, variables, "group_names", [GROUP])
         if GROUP in member_of:
             hosts[str(name)] = _host(str(name), variables, member_of)
     if not hosts:
@@ -39,19 +39,20 @@ def _host(name: str, variables: Mapping[str, Any], member_of: list[str]) -> dict
     found = {}
     for key in list(variables):
         if key.startswith(PREFIX):
-            value = plain(_get(name, variables, key, None))
+            value = _read(name, variables, key)
             if not _is_result(value):
                 found[str(key)] = value
     entry: dict[str, Any] = {"vars": found, "groups": sorted(member_of)}
-    result = plain(_get(name, variables, FACTS, None))
+    result = _read(name, variables, FACTS)
     if _is_result(result) and isinstance(result.get("mesh"), dict) and not _is_useless(result):
         entry["facts"] = result["mesh"]
     return entry
 
 
-def _get(host: str, variables: Mapping[str, Any], key: str, default: Any) -> Any:
+def _read(host: str, variables: Mapping[str, Any], key: str, default: Any = None) -> Any:
     try:
-        return variables.get(key, default)
+        # Values may be templated no earlier than they are looked at.
+        return plain(variables.get(key, default))
     except AnsibleError as error:
         raise AnsibleError(f"{host}: {key}: cannot be resolved: {error}") from error
 
