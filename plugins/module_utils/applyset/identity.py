@@ -31,7 +31,7 @@ class GroupKind:
 
     @classmethod
     def parse(cls, text: str) -> GroupKind:
-        kind, _, group = text.partition(".")
+        kind, _dot, group = text.partition(".")
         return cls(group, kind)
 
 
