@@ -29,8 +29,8 @@ options:
     type: str
   host:
     description:
-      - URL of the API server, instead of a kubeconfig. Without it E(K8S_AUTH_HOST), unless E(K8S_AUTH_KUBECONFIG) is
-        set.
+      - URL of the API server, instead of O(kubeconfig) and O(context). Without it E(K8S_AUTH_HOST), unless
+        E(K8S_AUTH_KUBECONFIG) is set.
     type: str
   api_key:
     description:

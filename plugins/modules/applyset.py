@@ -38,6 +38,9 @@ attributes:
   idempotent:
     support: full
 notes:
+  - The user needs to list, create, patch and delete the kinds in O(objects), in their namespaces, and to get, create,
+    patch and delete the parent. To list the kinds in all namespaces saves requests, and to list namespaces gives
+    earlier errors, but neither is needed.
   - Values of Secrets are hidden in the result. Set C(no_log) on the task to keep them out of the system log too.
 options:
   name:

@@ -258,7 +258,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.mesh_info import M
 
 def run(module: AnsibleModule) -> MeshInfo:
     options = module.params
-    client = Client.connect(Connection.from_options(options, os.environ))
+    client = Client.connect(Connection.from_options(options, os.environ), concurrency=16)
     request = Request(
         exports=options["exports"],
         gateway_namespace=options["gateway_namespace"],

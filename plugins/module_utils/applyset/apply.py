@@ -212,21 +212,18 @@ class ApplySet:
 
     # Reading
 
-    def _resolve(self, desired: Iterable[Desired], parent: Parent, *, wait: bool) -> dict[GroupKind, Resource]:
+    def _resolve(self, desired: Sequence[Desired], parent: Parent, *, wait: bool) -> dict[GroupKind, Resource]:
         """How the server serves each kind; kinds to come are left out."""
-        wanted = {item.key.group_kind: item for item in desired}
+        versions = {item.key.group_kind: item.version for item in desired}
         defined = {_defined_kind(item.body): item.body for item in wanted_of(desired, CRD)}
-        resources: dict[GroupKind, Resource] = {}
-        problems: list[str] = []
+        resources = self._find(versions)
+        missing = {kind: version for kind, version in versions.items() if kind not in resources and kind not in defined}
+        if missing and wait:
+            resources.update(self.wait_for_kinds(missing))
+        problems = []
         for item in desired:
             kind = item.key.group_kind
-            if kind not in resources:
-                resource = self._cluster.find(kind.group, kind.kind, item.version)
-                if resource is None and kind not in defined and wait:
-                    resource = self.wait_for_kind(kind, item.version)
-                if resource is not None:
-                    resources[kind] = resource
-            if item.version != wanted[kind].version:
+            if item.version != versions[kind]:
                 problems.append(f"{item.key}: {kind} is wanted in two versions. Use one of them.")
             namespaced = resources[kind].namespaced if kind in resources else _namespaced(defined.get(kind))
             if namespaced is not None and namespaced != bool(item.key.namespace):
@@ -234,27 +231,28 @@ class ApplySet:
                 problems.append(f"{item.key}: {kind} {fault}.")
         if problems:
             raise ObjectsError(self._mesh, problems)
-        for kind in parent.kinds - set(wanted):
-            resource = self._cluster.find(kind.group, kind.kind)
-            if resource is not None:  # else its definition is gone, and with it every object
-                resources[kind] = resource
-        return resources
+        # a kind that only the parent knows and nobody serves has lost its definition, and with it every object
+        return {**self._find(dict.fromkeys(parent.kinds - set(versions))), **resources}
 
-    def wait_for_kind(self, kind: GroupKind, version: str | None) -> Resource:
-        """Wait until a kind is served. Raises MissingKindError."""
+    def _find(self, versions: Mapping[GroupKind, str | None]) -> dict[GroupKind, Resource]:
+        found = {kind: self._cluster.find(kind.group, kind.kind, version) for kind, version in versions.items()}
+        return {kind: resource for kind, resource in found.items() if resource is not None}
+
+    def wait_for_kinds(self, versions: Mapping[GroupKind, str | None]) -> dict[GroupKind, Resource]:
+        """Wait until these kinds are served; a version of None is any. Raises MissingKindError."""
         deadline = self._clock() + self._settings.crd_timeout
         while True:
             self._cluster.forget_kinds()
-            resource = self._cluster.find(kind.group, kind.kind, version)
-            if resource is not None:
-                return resource
+            found = self._find(versions)
+            missing = sorted(set(versions) - set(found))
+            if not missing:
+                return found
             if self._clock() >= deadline:
-                served = f"{kind.group}/{version}" if kind.group else version
+                named = ", ".join(f"{kind} {versions[kind] or ''}".rstrip() for kind in missing)
                 raise MissingKindError(
-                    f"{self._mesh}: the API server does not serve {kind.kind} of {served}: its "
-                    f"CustomResourceDefinition ({kind}) is missing or was not established within "
-                    f"{self._settings.crd_timeout:g} s. Install it (Istio's come with the chart base), or correct "
-                    "apiVersion and kind."
+                    f"{self._mesh}: the API server does not serve: {named}. Their CustomResourceDefinitions are "
+                    f"missing or were not established within {self._settings.crd_timeout:g} s. Install them (Istio's "
+                    "are in its chart base), or correct apiVersion and kind."
                 )
             self._sleep(_POLL)
 
@@ -406,16 +404,14 @@ class _Run:
         creates = [(item, None) for item in plan.create if stage(item.key.group_kind) == number]
         changes = [(item.desired, item.live) for item in plan.change if stage(item.desired.key.group_kind) == number]
         batch: list[tuple[Desired, Live | None]] = [*creates, *changes]
-        for item, _live in batch:
-            kind = item.key.group_kind
-            if kind not in self._resources:
-                self._resources[kind] = self._owner.wait_for_kind(kind, item.version)
+        self._await({item.key.group_kind: item.version for item, _live in batch})
         self._all(batch, self._apply)
-        for item, _live in batch:
-            if item.key.group_kind == CRD:
-                kind = _defined_kind(item.body)
-                if kind not in self._resources:
-                    self._resources[kind] = self._owner.wait_for_kind(kind, None)
+        self._await({_defined_kind(item.body): None for item, _live in batch if item.key.group_kind == CRD})
+
+    def _await(self, versions: Mapping[GroupKind, str | None]) -> None:
+        missing = {kind: version for kind, version in versions.items() if kind not in self._resources}
+        if missing:
+            self._resources.update(self._owner.wait_for_kinds(missing))
 
     def delete_stage(self, number: int) -> None:
         batch = [live for live in self._prepared.plan.delete if stage(live.key.group_kind) == number]

@@ -72,9 +72,14 @@ class Connection:
 
         With ``kubeconfig`` as an option nothing is taken from the environment. With ``context`` as an option only
         ``K8S_AUTH_KUBECONFIG`` is. Otherwise every variable counts for the option it stands for, and
-        ``K8S_AUTH_HOST`` is left aside where ``K8S_AUTH_KUBECONFIG`` is set.
+        ``K8S_AUTH_HOST`` is left aside where ``K8S_AUTH_KUBECONFIG`` is set. Raises CredentialsError.
         """
         given: dict[str, Any] = {key: options[key] for key in _ENVIRONMENT if options.get(key) is not None}
+        if "host" in given and given.keys() & {"kubeconfig", "context"}:
+            # the token of the kubeconfig would go to that host
+            raise CredentialsError(
+                f"{options.get('mesh') or given['host']}: host and kubeconfig or context are given. Give host, or them."
+            )
         if "kubeconfig" in given:
             wanted: tuple[str, ...] = ()
         elif "context" in given:

@@ -335,7 +335,7 @@ def test_a_missing_kind_is_announced_in_check_mode_and_awaited_in_a_run(api_clus
     assert run_set(objects, check=True)["plan"]["create"] == [f"ConfigMap {namespace}/set", f"Gadget {namespace}/g"]
     audit = api_cluster.audit()
     message = run_set(objects, crd_timeout=1)["msg"]
-    assert "CustomResourceDefinition (Gadget.demo.test)" in message
+    assert "does not serve: Gadget.demo.test v1" in message
     assert audit.writes() == []
     process = api_cluster.start_module("applyset", name="set", namespace=namespace, objects=objects, crd_timeout=30)
     time.sleep(1)

@@ -19,7 +19,7 @@ from tests.unit.plugins.module_utils.applyset.memory import MemoryCluster
 def call(monkeypatch, capsys):
     cluster = MemoryCluster()
     cluster.get_path = lambda _path: {"gitVersion": "v1.36.3"}
-    monkeypatch.setattr(Client, "connect", lambda _connection: cluster)
+    monkeypatch.setattr(Client, "connect", lambda _connection, **_options: cluster)
 
     def run(**arguments):
         monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
@@ -39,7 +39,7 @@ def test_it_reads(call, check):
 
 
 def test_a_cluster_that_does_not_answer(call, monkeypatch):
-    def refuse(_connection):
+    def refuse(_connection, **_options):
         raise UnreachableError("west: no answer")
 
     monkeypatch.setattr(Client, "connect", refuse)

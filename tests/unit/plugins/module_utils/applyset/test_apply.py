@@ -234,8 +234,8 @@ def test_a_missing_kind_is_awaited_and_then_named():
     cluster = MemoryCluster()
     unknown = thing("a", kind="Widget", version="demo.test/v1")
     assert "Widget shop/a" in names(plan(cluster, [unknown]))[0]
-    with pytest.raises(MissingKindError, match=r"Widget of demo.test/v1.*\(Widget.demo.test\)"):
-        run(cluster, [unknown], crd_timeout=5)
+    with pytest.raises(MissingKindError, match=r"does not serve: Other.demo.test v1, Widget.demo.test v1\."):
+        run(cluster, [unknown, thing("b", kind="Other", version="demo.test/v1")], crd_timeout=5)
     looks = []
 
     def forget():

@@ -99,6 +99,12 @@ def test_validate_certs_from_the_environment(text, value):
     assert chosen({}, {"K8S_AUTH_VERIFY_SSL": text})["validate_certs"] is value
 
 
+@pytest.mark.parametrize("other", [{"kubeconfig": "/a"}, {"context": "c"}])
+def test_two_sources_at_once_are_refused(other):
+    with pytest.raises(CredentialsError, match="west: host and kubeconfig or context are given"):
+        chosen({"mesh": "west", "host": "https://h", **other}, {})
+
+
 def test_a_token_is_not_in_the_repr():
     assert "hush" not in repr(Connection(mesh="west", host="https://h", api_key="hush"))
 
