@@ -32,6 +32,13 @@ options:
       - Meant for check mode on clusters that have no gateway yet.
     type: bool
     default: false
+  without:
+    description:
+      - Hosts that are about to leave. What they offer, and what others offer to them, is left out.
+      - Used by the playbook C(multimesh.istio.remove) to make the other meshes forget them first.
+    type: list
+    elements: str
+    default: []
 notes:
   - Variables that begin with C(mesh_) are read of all hosts in group C(meshes), within C(--limit) or not.
   - What the inventory leaves out is taken from the registered result C(federation_mesh_info) of
@@ -80,4 +87,6 @@ class LookupModule(LookupBase):
         variables = variables or {}
         self.set_options(var_options=variables, direct=kwargs)
         allow = self.get_option("allow_unknown_addresses")
-        return [objects(variables["hostvars"], term, None, allow, variables["groups"]) for term in self._flatten(terms)]
+        without = self.get_option("without")
+        hostvars, groups = variables["hostvars"], variables["groups"]
+        return [objects(hostvars, term, None, allow, groups, without) for term in self._flatten(terms)]

@@ -22,7 +22,7 @@ from ansible_collections.multimesh.istio.plugins.plugin_utils.raw_inventory impo
 T = TypeVar("T")
 
 # The last inventory of this process by its content: plugins of one task mostly ask for the same.
-_memo: dict[tuple[str, bool], Inventory] = {}
+_memo: dict[tuple[str, bool, tuple[str, ...]], Inventory] = {}
 
 
 def objects(
@@ -31,10 +31,12 @@ def objects(
     kind: str | None = None,
     allow_unknown_addresses: bool = False,
     groups: Mapping[str, Sequence[str]] | None = None,
+    without: Sequence[str] = (),
 ) -> list[Object]:
     """Federation objects of a cluster or a mesh, sorted; those of one kind if asked.
 
     term: a host of group ``meshes``, or a mesh, whose clusters' objects are put together.
+    without: hosts that are about to leave the federation.
     Raises AnsibleError for everything a user can act on.
     """
 
@@ -42,7 +44,7 @@ def objects(
         found = [(host, compute.federation(inventory, host)) for host in hosts]
         return [item for item in _union(term, found) if kind in (None, item["kind"])]
 
-    return _run(hostvars, term, federate, allow_unknown_addresses, groups)
+    return _run(hostvars, term, federate, allow_unknown_addresses, groups, without)
 
 
 def mesh_config(hostvars: Mapping[str, Any], host: str) -> dict[str, Any]:
@@ -66,6 +68,7 @@ def _run(
     ask: Callable[[Inventory, tuple[str, ...]], T],
     allow_unknown_addresses: bool,
     groups: Mapping[str, Sequence[str]] | None = None,
+    without: Sequence[str] = (),
 ) -> T:
     if not isinstance(term, str):
         raise AnsibleError(f"expected the name of a host or a mesh, found {term!r}")
@@ -73,7 +76,7 @@ def _run(
         raise AnsibleError("expected hostvars, for example: hostvars | multimesh.istio.federation('west')")
     raw = raw_inventory(hostvars, groups)
     try:
-        inventory = _parse(raw, allow_unknown_addresses)
+        inventory = _parse(raw, allow_unknown_addresses, tuple(sorted(without)))
         hosts = _hosts(inventory, term)
         result = ask(inventory, hosts)
     except MultimeshError as error:
@@ -84,10 +87,10 @@ def _run(
     return result
 
 
-def _parse(raw: dict[str, Any], allow_unknown_addresses: bool) -> Inventory:
-    key = json.dumps(raw, sort_keys=True, default=repr), allow_unknown_addresses
+def _parse(raw: dict[str, Any], allow_unknown_addresses: bool, without: tuple[str, ...]) -> Inventory:
+    key = json.dumps(raw, sort_keys=True, default=repr), allow_unknown_addresses, without
     if key not in _memo:
-        inventory = parse(raw, allow_unknown_addresses)
+        inventory = parse(raw, allow_unknown_addresses, without)
         _memo.clear()
         _memo[key] = inventory
     return _memo[key]

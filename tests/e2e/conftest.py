@@ -18,25 +18,30 @@ from tests.e2e.support import AuditLog, Federation
 from tests.lab.api import Lab
 
 MESHES = ("east", "west", "north")
+REUSE = os.environ.get("MULTIMESH_REUSE_LAB") == "1"
+"""For work on a single test: take the lab as the last run left it, and leave it up. Tests of empty clusters then fail."""
 
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """Three fresh clusters, with the same pod and service ranges in each."""
     lab = Lab(os.environ.get("MULTIMESH_LAB", "test"))
-    lab.down()
+    if not REUSE:
+        lab.down()
     lab.up(list(MESHES))
     yield lab
-    if os.environ.get("MULTIMESH_KEEP_LAB") != "1":
+    if not REUSE:
         lab.down()
 
 
 @pytest.fixture(scope="session")
 def unfederated(lab: Lab) -> Federation:
-    """The inventory of the tests, with nothing run yet."""
+    """The inventory of the tests, with nothing run yet; of the services only the namespaces are there."""
     folder = Path(lab.place.published) / "e2e"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    if not REUSE:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    scenario.make_namespaces(lab)
     federation = Federation(lab, folder)
     federation.write_inventory(scenario.hosts())
     return federation
@@ -53,7 +58,6 @@ def first_check(unfederated: Federation) -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def first_run(unfederated: Federation, first_check: SimpleNamespace) -> SimpleNamespace:  # noqa: ARG001, for its order
     """The first real ``site``, with the services of the scenario deployed behind it."""
-    scenario.make_namespaces(unfederated.lab)
     run = unfederated.play("site", "--diff").ok()
     scenario.deploy(unfederated.lab)
     return SimpleNamespace(run=run)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import InventoryError
@@ -16,13 +16,16 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve impo
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Inventory
 
 
-def parse(raw: Mapping[str, Any], allow_unknown_addresses: bool = False) -> Inventory:
+def parse(
+    raw: Mapping[str, Any], allow_unknown_addresses: bool = False, without: Collection[str] = ()
+) -> Inventory:
     """The whole inventory, validated.
 
     raw: ``{"hosts": {host: {"vars": {...}, "groups": [...], "facts": {...}}}}``; facts are None or left out for a
         host that was not asked. See docs/architecture.md.
     allow_unknown_addresses: let a gateway without address be named by a placeholder, for check mode on clusters
         that have no gateway yet.
+    without: hosts that are about to leave: what they offer and what others offer to them is left out.
     Raises InventoryError with every problem there is.
     """
     notes = Notes()
@@ -30,7 +33,7 @@ def parse(raw: Mapping[str, Any], allow_unknown_addresses: bool = False) -> Inve
         host: read_site(notes, host, entry.get("vars") or {}, list(entry.get("groups") or ()), entry.get("facts"))
         for host, entry in sorted(raw["hosts"].items())
     }
-    resolver = Resolver(notes, sites, allow_unknown_addresses)
+    resolver = Resolver(notes, sites, allow_unknown_addresses, without)
     clusters = resolver.clusters()
     check(notes, sites, resolver)
     if notes.problems:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model.declare import PROTOCOLS, port_name
@@ -42,14 +42,19 @@ class Resolver:
 
     live: at least one cluster was asked, so one that was not is out of reach rather than unknown.
     allow_unknown_addresses: name a gateway without address by a placeholder instead of refusing the inventory.
+    without: hosts on their way out: they offer nothing, and a mesh whose clusters all are is nobody's consumer.
     """
 
-    def __init__(self, notes: Notes, sites: Mapping[str, Site], allow_unknown_addresses: bool) -> None:
+    def __init__(
+        self, notes: Notes, sites: Mapping[str, Site], allow_unknown_addresses: bool, without: Collection[str] = ()
+    ) -> None:
         self.notes = notes
         self.sites = dict(sorted(sites.items()))
         self.allow_unknown_addresses = allow_unknown_addresses
         self.live = any(site.facts is not None for site in sites.values())
         self.meshes = _meshes(self.sites.values())
+        self._without = frozenset(without)
+        self._leaving = {mesh for mesh, hosts in self.meshes.items() if self._without.issuperset(hosts)}
         self.exports: dict[str, tuple[Export, ...]] = {}
         self._groups = _groups(self.sites.values())
         self._common_hosts = _common_hosts(self.sites.values())
@@ -111,7 +116,7 @@ class Resolver:
                 nearest(name, {*self.meshes, *self._groups, EVERYONE})
                 + "; job slicing takes hosts out of an inventory",
             )
-        return tuple(sorted(found - {site.mesh}))
+        return tuple(sorted(found - {site.mesh} - self._leaving))
 
     def offered(self, mesh: str) -> tuple[Export, ...]:
         """Everything that other meshes offer to a mesh."""
@@ -143,7 +148,8 @@ class Resolver:
         offers: dict[str, dict[Consumer, None]] = defaultdict(dict)
         for index, (name, consumer) in enumerate(spec.consumers):
             for mesh in self.members(site, f"{spec.variable}.consumers[{index}]", name):
-                offers[mesh][consumer] = None
+                if site.host not in self._without:
+                    offers[mesh][consumer] = None
         known = self.known(spec, site.facts)
         if site.facts is not None or not self.live:
             self._require(site, spec, known)
