@@ -34,6 +34,8 @@ def environment(venv: Path) -> dict[str, str]:
         "VIRTUAL_ENV": str(venv),
         "PYTHONPATH": root,
         "ANSIBLE_COLLECTIONS_PATH": root,
+        # Molecule keeps its state there by the mere name of the checkout's folder.
+        "ANSIBLE_HOME": f"{root}/home",
         "MULTIMESH_CACHE": str(cache_dir()),
         "LC_ALL": "C.UTF-8",
     }

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from tests.demo import deploy
+from tests.demo import NAMESPACE, deploy
+from tests.lab import manifests
 from tests.lab.api import Lab
 
 if __name__ == "__main__":
-    deploy(Lab("molecule"), sys.argv[1])
+    lab, mesh = Lab("molecule"), sys.argv[1]
+    lab.apply(mesh, [manifests.namespace(NAMESPACE, {"istio-injection": "enabled"})])
+    deploy(lab, mesh)
