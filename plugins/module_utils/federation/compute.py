@@ -44,13 +44,12 @@ def mesh_config(inventory: Inventory, host: str) -> dict[str, Any]:
     Raises as ``federation`` does.
     """
     cluster = _cluster(inventory, host)
-    admitted: set[str] = set()
-    for sibling in inventory.meshes[cluster.mesh]:
-        for export in inventory.clusters[sibling].exports:
-            admitted |= set(export.offers)
-        for entry in inventory.clusters[sibling].imports:
-            if entry.local:
-                admitted |= {source.export.mesh for source in entry.sources}
+    own = [export for sibling in inventory.meshes[cluster.mesh] for export in inventory.clusters[sibling].exports]
+    admitted = {mesh for export in own for mesh in export.offers}
+    # Read from the exports and not from what is reachable, so that a peer's outage changes no control plane.
+    shared = {export.host for export in own if export.host}
+    for other in inventory.clusters.values():
+        admitted |= {export.mesh for export in other.exports if export.host in shared and cluster.mesh in export.offers}
     trust_domains = _trust_domains(inventory)
     domains = sorted(trust_domains[mesh] for mesh in admitted)
     return {

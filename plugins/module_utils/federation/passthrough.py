@@ -177,7 +177,8 @@ def _virtual_service(entry: Imported) -> Object:
 
 
 def _route(entry: Imported, port: Port, retry_on: str, methods: str | None = None) -> Object:
-    # No timeout: it would end streams, downloads and long polls, whose length only their owner knows.
+    # No timeout, neither of all tries nor of one: it would end streams, downloads and long polls, whose length only
+    # their owner knows.
     match: Object = {"port": port.number}
     if methods:
         match["method"] = {"regex": methods}

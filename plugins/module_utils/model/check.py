@@ -26,6 +26,7 @@ def check(notes: Notes, sites: Mapping[str, Site], resolver: Resolver) -> None:
     _check_names(notes, sites)
     _check_trust_domains(notes, ordered)
     _check_networks(notes, ordered)
+    _check_addresses(notes, ordered)
     _check_control_planes(notes, sites)
     for site in ordered:
         own = resolver.exports[site.host]
@@ -98,6 +99,20 @@ def _check_networks(notes: Notes, sites: list[Site]) -> None:
                 f"'{site.network}' is already the network of mesh {other.mesh}, whose pods would be called directly",
                 "Choose a network of its own, or leave it out",
             )
+
+
+def _check_addresses(notes: Notes, sites: list[Site]) -> None:
+    owner: dict[str, Site] = {}
+    for site in sites:
+        for index, address in enumerate(site.gateway_addresses or ()):
+            other = owner.setdefault(address, site)
+            if other.mesh != site.mesh:
+                notes.note(
+                    site.host,
+                    f"mesh_gateway_addresses[{index}]",
+                    f"'{address}' is already the gateway of {other.host}, where its callers would end up",
+                    "Give each mesh the address of its own gateway",
+                )
 
 
 def _check_control_planes(notes: Notes, sites: Mapping[str, Site]) -> None:

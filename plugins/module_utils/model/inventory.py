@@ -16,9 +16,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve impo
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Inventory
 
 
-def parse(
-    raw: Mapping[str, Any], allow_unknown_addresses: bool = False, without: Collection[str] = ()
-) -> Inventory:
+def parse(raw: Mapping[str, Any], allow_unknown_addresses: bool = False, without: Collection[str] = ()) -> Inventory:
     """The whole inventory, validated.
 
     raw: ``{"hosts": {host: {"vars": {...}, "groups": [...], "facts": {...}}}}``; facts are None or left out for a

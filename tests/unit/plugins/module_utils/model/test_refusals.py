@@ -333,6 +333,15 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
             ),
         ],
     ),
+    "address of another mesh": (
+        {"west.mesh_gateway_addresses": ["192.0.2.3", "192.0.2.1"]},
+        [
+            (
+                "west: mesh_gateway_addresses[1]: '192.0.2.1' is already the gateway of east, where its "
+                "callers would end up. Give each mesh the address of its own gateway."
+            ),
+        ],
+    ),
     "addresses missing": (
         {"east.mesh_gateway_addresses": DROP},
         [
