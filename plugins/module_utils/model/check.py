@@ -251,17 +251,12 @@ def _ports(export: Export) -> str:
 
 def _check_hosts(notes: Notes, sites: Mapping[str, Site], resolver: Resolver, exports: Iterable[Export]) -> None:
     domains = {site.domain: site for _host, site in sorted(sites.items(), reverse=True)}
-    default_names = {
-        f"{export.service}.{export.namespace}.svc.{export.mesh}.{domain}": export
-        for export in exports
-        if not export.host
-        for domain in domains
-    }
-    for name, export in default_names.items():
-        if len(name) > LONGEST_NAME:
-            site = domains[name.split(".", 4)[4]]
+    unnamed = {f"{e.service}.{e.namespace}.svc.{e.mesh}": e for e in exports if not e.host}
+    longest = max(domains, key=len, default="")
+    for name, export in unnamed.items():
+        if len(name) + 1 + len(longest) > LONGEST_NAME:
             notes.note(
-                site.host,
+                domains[longest].host,
                 "mesh_domain",
                 f"the name of {export.origin} in consumer meshes would be longer than {LONGEST_NAME} characters",
                 "Choose a shorter domain, or give the export a host",
@@ -281,11 +276,13 @@ def _check_hosts(notes: Notes, sites: Mapping[str, Site], resolver: Resolver, ex
         if wanted.host
     ]
     for cluster, variable, host in chosen:
-        if host in default_names:
+        labels = host.split(".")
+        namesake = unnamed.get(".".join(labels[:4]))
+        if namesake and ".".join(labels[4:]) in domains:
             notes.note(
                 cluster,
                 variable,
-                f"'{host}' is the name of {default_names[host].origin} in consumer meshes",
+                f"'{host}' is the name of {namesake.origin} in consumer meshes",
                 "Choose another host",
             )
         elif host in services:
