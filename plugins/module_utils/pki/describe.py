@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,12 +28,17 @@ def parse(der: bytes) -> x509.Certificate:
     Raises UnreadableCertificate. The library parses lazily and raises whatever its parser finds, hence the broad catch.
     """
     try:
-        certificate = x509.load_der_x509_certificate(der)
-        for part in ("subject", "issuer", "extensions", "not_valid_before_utc", "not_valid_after_utc", "serial_number"):
-            getattr(certificate, part)
-        certificate.public_key()
+        with warnings.catch_warnings():  # of what a later version of the library will refuse
+            warnings.simplefilter("ignore")
+            certificate = x509.load_der_x509_certificate(der)
+            for part in ("subject", "issuer", "extensions", "not_valid_before_utc", "not_valid_after_utc"):
+                getattr(certificate, part)
+            certificate.public_key()
+            positive = certificate.serial_number > 0
     except Exception as error:  # noqa: BLE001
         raise UnreadableCertificate(f"not a certificate that can be parsed ({type(error).__name__})") from None
+    if not positive:
+        raise UnreadableCertificate("not a certificate with a positive serial number (RFC 5280, 4.1.2.2)")
     return certificate
 
 

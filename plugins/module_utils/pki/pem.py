@@ -98,6 +98,8 @@ def _block(label: bytes, body: list[bytes], defects: list[str]) -> list[Block]:
     if any(b":" in line for line in body):
         defects.append("a block has headers (RFC 1421), as encrypted keys of old have")
         return []
+    if not all(body):
+        defects.append("a block has empty lines")  # which end the headers of RFC 1421
     if any(len(line) > _LINE_LIMIT for line in body):
         defects.append(f"a block has lines of more than {_LINE_LIMIT} characters")
     try:

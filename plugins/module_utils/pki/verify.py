@@ -294,8 +294,8 @@ def _authority(certificate: x509.Certificate, where: str, now: datetime) -> Iter
         yield Finding("expired", where, f"it ended {iso(ends)}, and now it is {iso(now)}")
     if certificate.version != x509.Version.v3:
         yield Finding("version", where, "it is not an X.509 version 3 certificate")
-    if not 0 < certificate.serial_number < 1 << 159:
-        yield Finding("serial", where, "its serial number is not a positive number of at most 20 octets")
+    if certificate.serial_number >= 1 << 159:
+        yield Finding("serial", where, "its serial number has more than 20 octets")
     if not list(certificate.subject) or not list(certificate.issuer):
         yield Finding("subject", where, "a CA needs a subject and an issuer")
     if certificate.signature_algorithm_oid not in _signature_oids():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -101,3 +102,14 @@ def openssl_accepts(leaf: x509.Certificate, chain: list[x509.Certificate], when:
         command = ["openssl", "verify", "-x509_strict", "-no-CApath", "-attime", str(int(when.timestamp()))]
         command += ["-CAfile", "root", "-untrusted", "chain", "leaf"]
         return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
+
+
+def openssl_accepts_files(files: Mapping[str, bytes]) -> bool:
+    """Whether OpenSSL reads the four files of cacerts as they are and finds the intermediate good."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            Path(folder, name).write_bytes(content)
+        verify = "openssl verify -no-CApath -CAfile root-cert.pem -untrusted cert-chain.pem ca-cert.pem"
+        commands = [verify, "openssl pkey -in ca-key.pem -noout"]
+        results = [subprocess.run(line.split(), cwd=folder, capture_output=True, check=False) for line in commands]
+        return not any(result.returncode for result in results)

@@ -35,6 +35,7 @@ def test_reads_what_it_writes(contents: list[bytes]) -> None:
         (ONE.replace(b"END CERTIFICATE", b"END PRIVATE KEY"), "another label"),
         (ONE.replace(b"MDAw", b"MD*w", 1), "not base64"),
         (ONE.replace(b"\n", b" \n"), "text outside"),
+        (ONE.replace(b"\n", b"\n\n", 1), "empty lines"),
         (
             b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
             "headers",

@@ -11,7 +11,6 @@ from datetime import timedelta
 import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle, keys, pem
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import Authority, issue_leaf
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import parse
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import (
     root_findings,
     verify_bundle,
@@ -299,10 +298,8 @@ def test_no_mutated_bundle_raises_or_is_taken_when_openssl_would_refuse_it(
         key = GOOD[KEY].splitlines()[1].decode()
         assert not any(key[start : start + 24] in str(findings) for start in range(len(key) - 23))
         return
-    certificates = [parse(block.der) for block in pem.read(data[CHAIN]).blocks]
-    authority = Authority(certificates[0], EAST.key)
-    assert forge.openssl_accepts(issue_leaf(authority, "spiffe://east.mesh/ns/a/sa/b", NOW), certificates)
-    assert data == GOOD
+    assert {name: pem.read(data[name]).blocks for name in data} == {name: pem.read(GOOD[name]).blocks for name in GOOD}
+    assert data == GOOD or forge.openssl_accepts_files(data)
 
 
 HARMLESS = [
