@@ -5,19 +5,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import json
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils import basic
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import Connection
 
 from tests.lab.api import Lab
 
+MODULES = "ansible_collections.multimesh.istio.plugins.modules"
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
@@ -63,32 +67,34 @@ class ApiCluster:
     def client(self, concurrency: int = 8) -> Client:
         return Client.connect(Connection(mesh=self.mesh, kubeconfig=str(self.kubeconfig)), concurrency)
 
-    def start_module(
-        self, module: str, check: bool = False, diff: bool = False, **options: Any
-    ) -> subprocess.Popen[str]:
+    def start_module(self, module: str, **options: Any) -> subprocess.Popen[str]:
         """Start a module as Ansible does, in a process of its own."""
-        if "kubeconfig" not in options and "host" not in options:
-            options = {"mesh": self.mesh, "kubeconfig": str(self.kubeconfig), **options}
-        arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
         process = subprocess.Popen(
-            [sys.executable, "-m", f"ansible_collections.multimesh.istio.plugins.modules.{module}"],
+            [sys.executable, "-m", f"{MODULES}.{module}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={key: value for key, value in os.environ.items() if not key.startswith("K8S_AUTH_")},
         )
         assert process.stdin
-        process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
+        process.stdin.write(self._arguments(**options))
         process.stdin.close()
         process.stdin = None
         return process
 
     def module(self, module: str, **options: Any) -> dict[str, Any]:
-        """The result of a module, failed or not."""
-        out, err = self.start_module(module, **options).communicate(timeout=300)
-        assert out.strip(), err
-        return json.loads(out)
+        """The result of a module, failed or not; run in this process, which saves its start."""
+        basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = self._arguments(**options).encode(), "legacy"
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+            importlib.import_module(f"{MODULES}.{module}").main()
+        return json.loads(printed.getvalue())
+
+    def _arguments(self, check: bool = False, diff: bool = False, **options: Any) -> str:
+        if "kubeconfig" not in options:
+            options = {"mesh": self.mesh, "kubeconfig": str(self.kubeconfig), **options}
+        arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
+        return json.dumps({"ANSIBLE_MODULE_ARGS": arguments})
 
     def make_user(self, name: str, namespaces: list[str]) -> tuple[str, str]:
         """A user that may do everything with ConfigMaps in these namespaces, and nothing else: server URL and token."""
