@@ -122,7 +122,7 @@ EXAMPLES = r"""
     mesh: west
     kubeconfig: "{{ mesh_kubeconfig }}"
     name: multimesh-federation
-    objects: "{{ lookup('multimesh.istio.federation', 'west', wantlist=False) }}"
+    objects: "{{ lookup('multimesh.istio.federation', 'west') }}"
 
 - name: Remove the whole set
   multimesh.istio.applyset:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import CredentialsError, MissingLibraryError
@@ -117,6 +118,7 @@ def open_connection(connection: Connection, pool_size: int) -> Credentials:
     pool_size: connections kept at most; not below the number of threads that share them.
     Raises MissingLibraryError and CredentialsError.
     """
+    _check(connection)
     try:
         from kubernetes import client, config
     except ImportError as error:
@@ -141,6 +143,16 @@ def open_connection(connection: Connection, pool_size: int) -> Credentials:
     configuration.connection_pool_maxsize = pool_size
     pool = client.ApiClient(configuration).rest_client.pool_manager
     return Credentials(pool, str(configuration.host).rstrip("/"), _authorization(configuration))
+
+
+def _check(connection: Connection) -> None:
+    """What would otherwise look like a server that does not answer. Raises CredentialsError."""
+    if connection.host and not connection.host.startswith(("https://", "http://")):
+        raise CredentialsError(f"{connection.mesh}: host {connection.host} is no URL. Write https:// before it.")
+    for option in ("ca_cert", "client_cert", "client_key"):
+        path = getattr(connection, option)
+        if path and not Path(path).is_file():
+            raise CredentialsError(f"{connection.mesh}: {option}: there is no file {path}. Correct the path.")
 
 
 def _load_kubeconfig(config: Any, connection: Connection, configuration: Any) -> None:

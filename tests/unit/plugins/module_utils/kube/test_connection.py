@@ -168,6 +168,19 @@ def test_unusable_credentials_are_named(options, tmp_path):
     assert "hush" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"host": "api.test:6443"}, "west: host api.test:6443 is no URL"),
+        ({"host": "https://h", "ca_cert": "/nonexistent"}, "west: ca_cert: there is no file /nonexistent"),
+        ({"host": "https://h", "client_key": "/nonexistent"}, "west: client_key: there is no file /nonexistent"),
+    ],
+)
+def test_what_would_look_like_a_dead_server_is_named(options, message):
+    with pytest.raises(CredentialsError, match=message):
+        open_connection(Connection(mesh="west", **options), 4)
+
+
 def test_no_credentials_at_all(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
