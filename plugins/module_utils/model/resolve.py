@@ -57,7 +57,7 @@ class Resolver:
         self._leaving = {mesh for mesh, hosts in self.meshes.items() if self._without.issuperset(hosts)}
         self.exports: dict[str, tuple[Export, ...]] = {}
         self._groups = _groups(self.sites.values())
-        self._common_hosts = _common_hosts(self.sites.values())
+        self._common_hosts = _common_hosts(site for site in self.sites.values() if site.host not in self._without)
         self._specs = {(host, spec.index): spec for host, site in sites.items() for spec in site.exports}
         self._offered: dict[str, tuple[Export, ...]] = {}
 

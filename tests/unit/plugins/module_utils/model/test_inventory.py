@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import InventoryError
+from ansible_collections.multimesh.istio.plugins.module_utils.model.inventory import parse
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Consumer, Inventory, Port
 
 from tests.unit.plugins.module_utils.model.build import export, facts, host, inventory, live, port
@@ -318,6 +319,42 @@ def test_exporters_may_call_the_service_differently() -> None:
 def test_a_common_host_keeps_the_name_of_the_service_where_all_agree() -> None:
     found = inventory(east=host(common("all"), address=EAST), west=host(common("all"), address=WEST))
     assert found.clusters["east"].exports[0].sni_host == "reviews.books.svc.cluster.local"
+
+
+# Hosts on their way out
+
+
+def leaving(*without: str) -> Inventory:
+    hosts = {
+        "east": host(common("all", "west"), export("ratings", "west"), address=EAST),
+        "west": host(common("all", service="critics"), export("carts", "east", "north"), address=WEST),
+        "north": host(common("all"), address=NORTH, imports=[{"from": "east"}, {"from": "west"}]),
+    }
+    return parse({"hosts": hosts}, without=without)
+
+
+def test_a_mesh_on_its_way_out_neither_offers_nor_gets_anything() -> None:
+    found = leaving("west")
+    assert behind(found, "north", "reviews.shop.global") == ["(north)", "east"]
+    assert hosts(found, "north") == ["reviews.shop.global"]
+    assert [sorted(offered.offers) for offered in found.clusters["east"].exports] == [["north"], []]
+    assert found.clusters["east"].exports[0].sni_host == "reviews.books.svc.cluster.local"
+    assert leaving().clusters["east"].exports[0].sni_host == "reviews.shop.global"
+
+
+def test_a_mesh_stays_while_one_of_its_clusters_does() -> None:
+    found = parse(
+        {
+            "hosts": {
+                "east-1": host(export("reviews", "west"), address=EAST, name="east"),
+                "east-2": host(export("reviews", "west"), address=NORTH, name="east"),
+                "west": host(export("ratings", "east"), address=WEST),
+            }
+        },
+        without=["east-2"],
+    )
+    assert behind(found, "west", "reviews.books.svc.east.global") == ["east-1"]
+    assert hosts(found, "east-1") == ["ratings.books.svc.west.global"]
 
 
 # Several clusters of one mesh
