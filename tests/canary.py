@@ -67,22 +67,10 @@ class Canary:
     def find_in_files(self, *folders: Path) -> dict[str, set[str]]:
         """Findings by path in all regular files below these folders."""
         found: dict[str, set[str]] = {}
-        for folder in folders:
-            for parent, _folders, files in os.walk(folder):
-                for path in (Path(parent, name) for name in files):
-                    with contextlib.suppress(OSError):  # gone, or not for us
-                        if path.is_file() and not path.is_symlink() and (hits := self.find(path.read_bytes())):
-                            found[str(path)] = hits
-        return found
-
-    def find_in_processes(self) -> dict[str, set[str]]:
-        """Findings in the arguments and environments of all processes that run now."""
-        found: dict[str, set[str]] = {}
-        for process in Path("/proc").glob("[0-9]*"):
-            for part in ("cmdline", "environ"):
-                with contextlib.suppress(OSError):
-                    if hits := self.find((process / part).read_bytes()):
-                        found[str(process / part)] = hits
+        for path in _files_below(folders):
+            with contextlib.suppress(OSError):  # gone, or not for us
+                if hits := self.find(path.read_bytes()):
+                    found[str(path)] = hits
         return found
 
     def _add(self, name: str, form: bytes, others: list[bytes]) -> None:
@@ -99,16 +87,16 @@ class Canary:
 
 
 class Watch:
-    """While it is entered, look again and again at processes and at files that may exist for a moment only.
+    """While it is entered, keep what processes and files hold, also those that exist for a moment only.
 
-    found: what was found, by place.
+    What is kept is searched afterwards, because a run that makes a key does so while it is watched.
     rounds: how often it has looked; it keeps looking until the end, or the test fails.
     """
 
-    def __init__(self, canary: Canary, *folders: Path, pause: float = 0.02) -> None:
-        self.found: dict[str, set[str]] = {}
+    def __init__(self, *folders: Path, pause: float = 0.02) -> None:
         self.rounds = 0
-        self._canary, self._folders, self._pause = canary, folders, pause
+        self._contents: dict[bytes, str] = {}
+        self._folders, self._pause = folders, pause
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -125,13 +113,36 @@ class Watch:
         if not alive:
             raise RuntimeError("the watch has ended before its time")
 
+    def find(self, canary: Canary) -> dict[str, set[str]]:
+        """Findings in everything that was seen, by the place where it was seen first."""
+        return {place: hits for content, place in self._contents.items() if (hits := canary.find(content))}
+
+    @property
+    def seen(self) -> int:
+        """How many different contents were seen."""
+        return len(self._contents)
+
     def _run(self) -> None:
         while True:
-            self.found |= self._canary.find_in_processes()
-            self.found |= self._canary.find_in_files(*self._folders)
+            for path in (*_process_files(), *_files_below(self._folders)):
+                with contextlib.suppress(OSError):  # gone, or not for us
+                    self._contents.setdefault(path.read_bytes(), str(path))
             self.rounds += 1
             if self._stop.wait(self._pause):
                 return
+
+
+def _process_files() -> Iterator[Path]:
+    for process in Path("/proc").glob("[0-9]*"):
+        yield from (process / part for part in ("cmdline", "environ"))
+
+
+def _files_below(folders: Iterable[Path]) -> Iterator[Path]:
+    for folder in folders:
+        for parent, _folders, files in os.walk(folder):
+            for path in (Path(parent, name) for name in files):
+                if path.is_file() and not path.is_symlink():
+                    yield path
 
 
 def _base64(content: bytes) -> Iterator[bytes]:

@@ -13,13 +13,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.canary import Watch
 from tests.e2e import scenario
 from tests.e2e.support import AuditLog, Federation
 from tests.lab.api import Lab
 
 MESHES = ("east", "west", "north")
 REUSE = os.environ.get("MULTIMESH_REUSE_LAB") == "1"
-"""For work on a single test: take the lab as the last run left it, and leave it up. Tests of empty clusters then fail."""
+"""For work on one test: take the lab as the last run left it, federated, and leave it up."""
 
 
 @pytest.fixture(scope="session")
@@ -57,13 +58,16 @@ def first_check(unfederated: Federation) -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def first_run(unfederated: Federation, first_check: SimpleNamespace) -> SimpleNamespace:  # noqa: ARG001, for its order
-    """The first real ``site``, with the services of the scenario deployed behind it."""
-    run = unfederated.play("site", "--diff").ok()
+    """The first real ``site``, watched for secrets, with the services of the scenario deployed behind it."""
+    with Watch(unfederated.temporary) as watch:
+        run = unfederated.play("site", "--diff", "-vvvv").ok()
     scenario.deploy(unfederated.lab)
-    return SimpleNamespace(run=run)
+    return SimpleNamespace(run=run, watch=watch)
 
 
 @pytest.fixture(scope="session")
-def federation(unfederated: Federation, first_run: SimpleNamespace) -> Federation:  # noqa: ARG001, for its order
+def federation(request: pytest.FixtureRequest, unfederated: Federation) -> Federation:
     """Three federated meshes with their services running."""
+    if not REUSE:
+        request.getfixturevalue("first_run")
     return unfederated

@@ -57,6 +57,7 @@ class Federation:
         self.lab = lab
         self.folder = folder
         self.inventory = folder / "hosts.yml"
+        self.temporary = folder / "tmp"
         self.hosts: dict[str, dict[str, Any]] = {}
 
     def write_inventory(self, hosts: Mapping[str, Mapping[str, Any]]) -> None:
@@ -73,10 +74,13 @@ class Federation:
     def start(self, playbook: str, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start a playbook of the collection and return its process, which leads a process group of its own."""
         command = ["ansible-playbook", "-i", str(self.inventory), f"multimesh.istio.{playbook}", *arguments]
+        self.temporary.mkdir(exist_ok=True)
         variables = {
             **os.environ,
             "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_LOCAL_TEMP": str(self.folder / "tmp"),
+            "ANSIBLE_LOCAL_TEMP": str(self.temporary),
+            "ANSIBLE_REMOTE_TEMP": str(self.temporary),
+            "TMPDIR": str(self.temporary),
             **(env or {}),
         }
         return subprocess.Popen(

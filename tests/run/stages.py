@@ -69,7 +69,7 @@ def sanity() -> list[Check]:
 
 def unit() -> list[Check]:
     """The pure core and the rules of the repository."""
-    return [pytest("unit", "pytest", "-n", "2", "tests/unit")]
+    return [pytest("unit", "pytest", "tests/unit")]
 
 
 def matrix(name: str) -> list[Check]:
@@ -79,7 +79,7 @@ def matrix(name: str) -> list[Check]:
     shutil.rmtree(rendered, ignore_errors=True)
     play = ["ansible-playbook", "--inventory", "inventories/example"]
     return [
-        pytest(name, "unit", "-n", "2", "tests/unit", variables=variables),
+        pytest(name, "unit", "tests/unit", variables=variables),
         Check(
             "render", [*play, "playbooks/render.yml", "--extra-vars", f"render_dir={rendered}"], environment=variables
         ),
@@ -103,7 +103,8 @@ def e2e() -> list[Check]:
 
 def soak() -> list[Check]:
     """The long runs."""
-    return [pytest("soak", "pytest", "-s", "tests/soak")]
+    variables = environment(Path(sys.prefix)) | {"MULTIMESH_KILLS": "20"}
+    return [pytest("soak", "kills", "-s", "tests/e2e/test_50_failures.py", variables=variables)]
 
 
 STAGES: dict[str, Callable[[], list[Check]]] = {

@@ -81,11 +81,12 @@ def test_finds_phrases() -> None:
 
 def test_watches_files_and_processes(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; sys.stdin.read()", "correct horse"]
-    with Watch(CANARY, tmp_path) as watch, subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    with Watch(tmp_path) as watch, subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         seen = watch.rounds
         (tmp_path / "leak").write_bytes(SCALAR)
         while watch.rounds < seen + 3:
             pass
         process.communicate()
-    assert watch.found[str(tmp_path / "leak")] == {"key"}
-    assert watch.found[f"/proc/{process.pid}/cmdline"] == {"phrase"}
+    found = watch.find(CANARY)
+    assert found[str(tmp_path / "leak")] == {"key"}
+    assert found[f"/proc/{process.pid}/cmdline"] == {"phrase"}

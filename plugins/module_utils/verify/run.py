@@ -119,7 +119,7 @@ def _ensure_namespace(cluster: _Cluster, name: str, clock: Callable[[], float], 
             cluster.client.apply(cluster.namespaces, body, manager=FIELD_MANAGER)
             return True
         if not found["metadata"].get("deletionTimestamp"):
-            return MANAGED_BY.items() <= found["metadata"].get("labels", {}).items()
+            return bool(MANAGED_BY.items() <= found["metadata"].get("labels", {}).items())
         if clock() > end:
             raise ProbeError(
                 f"{cluster.client.mesh}: namespace {name} is still being deleted after {_GONE_SECONDS:.0f} s. "

@@ -8,7 +8,6 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-
 from ansible_collections.multimesh.istio.plugins.module_utils.verify import probes, verdict
 
 
