@@ -25,6 +25,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.types import
     Export,
     Imported,
     Port,
+    Source,
 )
 
 # Covers one lost SYN (sent again after 1 s, RFC 6298) and the two round trips of TCP and TLS between continents.
@@ -44,13 +45,9 @@ OUTLIER_DETECTION = {
     "minHealthPercent": 1,
 }
 
-# The own network first, then the nearest of the others.
-FAILOVER_PRIORITY = [
-    "topology.istio.io/network",
-    "topology.kubernetes.io/region",
-    "topology.kubernetes.io/zone",
-    "topology.istio.io/subzone",
-]
+# The nearest locality first. Not by failoverPriority: with endpoints named by DNS in several localities it crashes
+# istiod 1.30 and 1.31 (https://github.com/istio/istio/issues/61857), and older ones ignore it.
+LOCALITY = {"enabled": True}
 
 # RFC 9110 section 9.2.2: repeating these is harmless, even if the first attempt was carried out.
 IDEMPOTENT_METHODS = "GET|HEAD|OPTIONS|TRACE|PUT|DELETE"
@@ -100,7 +97,7 @@ def _endpoints(cluster: Cluster, entry: Imported) -> list[Object]:
         endpoints.append(_endpoint(entry.local.fqdn, cluster.locality))
     for source in entry.sources:
         for address in source.addresses:
-            endpoint = _endpoint(address, source.locality)
+            endpoint = _endpoint(address, _locality(cluster, entry, source))
             endpoint["network"] = source.network
             endpoint["ports"] = {port.name: GATEWAY_PORT for port in entry.ports}
             endpoints.append(endpoint)
@@ -113,6 +110,21 @@ def _endpoint(address: str, locality: str | None) -> Object:
     if locality:
         endpoint["locality"] = locality
     return endpoint
+
+
+def _locality(cluster: Cluster, entry: Imported, source: Source) -> str | None:
+    """Locality of a gateway, made to look farther away than a Service of the cluster's own behind the same host.
+
+    Istio shares calls out among endpoints of equal distance, and everything is as far away as nothing is known of it.
+    """
+    if entry.local is None:
+        return source.locality
+    if cluster.locality is None:
+        return source.locality or source.network
+    own = cluster.locality.split("/")
+    if (source.locality or "").split("/")[: len(own)] == own:
+        return "/".join([*own[:2], source.network])
+    return source.locality
 
 
 def _service_entry(cluster: Cluster, entry: Imported) -> Object:
@@ -156,7 +168,7 @@ def _traffic_policy(entry: Imported, port: Port, endpoints: int) -> Object:
     if endpoints > 1:
         # With a single endpoint there is nowhere else to go, so nothing is ejected.
         policy["outlierDetection"] = dict(OUTLIER_DETECTION)
-        policy["loadBalancer"] = {"localityLbSetting": {"enabled": True, "failoverPriority": list(FAILOVER_PRIORITY)}}
+        policy["loadBalancer"] = {"localityLbSetting": dict(LOCALITY)}
     return policy
 
 

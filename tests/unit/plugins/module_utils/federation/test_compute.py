@@ -240,7 +240,7 @@ def test_one_endpoint_is_never_ejected_and_several_may_all_be() -> None:
         "maxEjectionPercent": 100,
         "minHealthPercent": 1,
     }
-    assert policy["loadBalancer"]["localityLbSetting"]["failoverPriority"][0] == "topology.istio.io/network"
+    assert policy["loadBalancer"] == {"localityLbSetting": {"enabled": True}}
 
 
 def common(service: str = "reviews") -> Inventory:
@@ -266,6 +266,31 @@ def test_a_mesh_that_serves_a_host_is_its_first_endpoint() -> None:
     assert policy["tls"]["subjectAltNames"] == entry["subjectAltNames"]
     assert policy["tls"]["sni"] == "outbound_.9080_._.reviews.books.svc.cluster.local"
     assert spec(common(), "east", "Gateway")["servers"][0]["hosts"] == ["reviews.books.svc.cluster.local"]
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "seen"),
+    [
+        ("eu/fra-1", "eu/ber-1", "eu/ber-1"),
+        ("eu/fra-1", "us", "us"),
+        ("eu/fra-1", None, None),
+        ("eu/fra-1", "eu/fra-1", "eu/fra-1/west"),
+        ("eu/fra-1", "eu/fra-1/rack-2", "eu/fra-1/west"),
+        ("eu/fra-1/rack-2", "eu/fra-1/rack-2", "eu/fra-1/west"),
+        ("eu", "eu/fra-1", "eu/west"),
+        (None, "eu", "eu"),
+        (None, None, "west"),
+    ],
+)
+def test_a_gateway_is_never_as_near_as_the_own_service(own: str | None, other: str | None, seen: str | None) -> None:
+    found = inventory(
+        east=host(export("reviews", "all", host="reviews.shop.global"), address=EAST, locality=own),
+        west=host(export("reviews", "all", host="reviews.shop.global"), address=WEST, locality=other),
+        north=host(),
+    )
+    local, gateway = spec(found, "east", "ServiceEntry")["endpoints"]
+    assert (local.get("locality"), gateway.get("locality")) == (own, seen)
+    assert [endpoint.get("locality") for endpoint in spec(found, "north", "ServiceEntry")["endpoints"]] == [own, other]
 
 
 def test_a_consumer_of_a_common_host_has_all_gateways_behind_it() -> None:
