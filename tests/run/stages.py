@@ -34,6 +34,9 @@ def lint() -> list[Check]:
         Check("format", ["ruff", "format", "--check", "--diff", "."]),
         Check("yamllint", ["yamllint", "--strict", "."]),
         Check("ansible-lint", ["ansible-lint", "--nocolor"]),
+        Check(
+            "docs", ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs=self", "."]
+        ),
         Check("changelog", ["antsibull-changelog", "lint"]),
         Check("reuse", ["reuse", "lint"]),
         Check("execution-environment", ["ansible-builder", "introspect", "--sanitize", str(collections_root())]),
@@ -72,6 +75,13 @@ def unit() -> list[Check]:
     return [pytest("unit", "pytest", "tests/unit")]
 
 
+def same_objects(name: str) -> list[Check]:
+    """What the newest ansible-core renders is what the oldest did, where that ran before."""
+    oldest, newest = (OUTPUT / other / "rendered" for other in ("oldest", "newest"))
+    wanted = name == "newest" and oldest.is_dir()
+    return [Check("same-objects", ["diff", "--recursive", str(oldest), str(newest)])] if wanted else []
+
+
 def matrix(name: str) -> list[Check]:
     """Unit tests, offline rendering and syntax with another ansible-core."""
     variables = environment(venv.ensure(name))
@@ -83,6 +93,7 @@ def matrix(name: str) -> list[Check]:
         Check(
             "render", [*play, "playbooks/render.yml", "--extra-vars", f"render_dir={rendered}"], environment=variables
         ),
+        *same_objects(name),
         *(
             Check(f"syntax-{playbook}", [*play, "--syntax-check", f"playbooks/{playbook}"], environment=variables)
             for playbook in PLAYBOOKS
