@@ -24,7 +24,7 @@ extends_documentation_fragment:
   - multimesh.istio.attributes
 attributes:
   check_mode:
-    support: none
+    support: full
     description: Calls need pods. In check mode nothing is made or called, and RV(verdicts) is empty.
   diff_mode:
     support: none

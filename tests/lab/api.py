@@ -175,6 +175,7 @@ class Lab:
             capture_output=True,
             text=True,
             timeout=timeout,
+            check=False,
         )
         if done.returncode:
             raise LabError(f"{mesh}: kubectl {' '.join(args)}: exit code {done.returncode}: {done.stderr.strip()}")

@@ -43,7 +43,7 @@ KUBERNETES = Module(
         f"k8s.io/component-base/version.{variable}={value}"
         for variable, value in (
             ("gitVersion", f"v{versions.KUBERNETES}"),
-            ("gitMajor", versions.KUBERNETES.split(".")[0]),
+            ("gitMajor", versions.KUBERNETES.split(".", maxsplit=1)[0]),
             ("gitMinor", versions.KUBERNETES.split(".")[1]),
             ("gitTreeState", "clean"),
         )

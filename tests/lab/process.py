@@ -27,7 +27,9 @@ def run(*argv: str | Path, check: bool = True) -> str:
         LabError: It could not be started or, with `check`, failed; the message holds what it said.
     """
     try:
-        done = subprocess.run([str(arg) for arg in argv], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(
+            [str(arg) for arg in argv], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
     except OSError as error:
         raise LabError(f"{argv[0]}: {error}") from error
     if check and done.returncode:

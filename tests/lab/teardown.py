@@ -114,7 +114,7 @@ def _mounts_below(folder: Path) -> list[str]:
 def _filter_rules() -> list[str]:
     """Rules of the host's packet filter; none where the program is missing or the kernel has no such filter."""
     try:
-        done = subprocess.run(["iptables-save"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(["iptables-save"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     except OSError:
         return []
     return done.stdout.splitlines()

@@ -31,8 +31,9 @@ def folder(tmp_path: Path) -> Path:
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     command = command.replace("pkey -in root-ca.key", "pkey -passin stdin -in root-ca.key")
-    options = {"capture_output": True, "text": True, "check": False}
-    return subprocess.run(command, shell=True, cwd=folder, input=PASSPHRASE, **options)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(
+        command, shell=True, cwd=folder, input=PASSPHRASE, capture_output=True, text=True, check=False
+    )
 
 
 def test_commands(folder: Path) -> None:

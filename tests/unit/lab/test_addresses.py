@@ -35,7 +35,7 @@ def test_no_free_subnet() -> None:
 def test_addresses_of_a_subnet_are_distinct() -> None:
     subnet = IPv4Network("198.18.7.0/24")
     taken = [str(addresses.host_address(subnet))]
-    for _ in range(addresses.LAST_MESH - addresses.FIRST_MESH + 1):
+    for _index in range(addresses.LAST_MESH - addresses.FIRST_MESH + 1):
         taken.append(str(addresses.mesh_address(subnet, taken)))
     assert taken[0] == "198.18.7.1"
     assert taken[1] == "198.18.7.11"

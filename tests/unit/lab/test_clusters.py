@@ -42,7 +42,7 @@ def test_bad_names(name: str) -> None:
 
 
 def test_lock_survives_the_removal_of_its_file(tmp_path: Path) -> None:
-    for _ in range(2):
+    for _index in range(2):
         with locked(tmp_path / "lock"):
             assert (tmp_path / "lock").exists()
         assert not (tmp_path / "lock").exists()

@@ -34,10 +34,10 @@ def test_failure_is_named_and_passed_on(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_lines_of_threads_stay_whole(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> None:
-        for _ in range(50):
+        for _line in range(50):
             progress.say("a" * 80)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    threads = [threading.Thread(target=work) for _index in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -97,10 +97,13 @@ def test_a_failure_says_what_was_done(call, cluster, monkeypatch):
     assert "bad is bad" in result["msg"]
 
 
-def test_what_the_server_warns_of(call, cluster):
+def test_what_the_server_warns_of(call, cluster, monkeypatch):
+    warned = []
+    # Where the process has loaded a controller's modules, Ansible shows warnings instead of returning them.
+    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda _module, text: warned.append(text))
     cluster.warnings = {"a is deprecated": None}
-    (warning,) = call(config_map("a"))["warnings"]
-    assert "west: a is deprecated" in str(warning)
+    call(config_map("a"))
+    assert warned == ["west: a is deprecated"]
 
 
 def test_no_credentials(call, monkeypatch):

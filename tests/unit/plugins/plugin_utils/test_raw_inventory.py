@@ -51,10 +51,10 @@ class Lazy(Mapping[str, Any]):
 
 def builtin(value: Any) -> bool:
     if isinstance(value, dict):
-        return type(value) is dict and all(builtin(key) and builtin(item) for key, item in value.items())
+        return value.__class__ is dict and all(builtin(key) and builtin(item) for key, item in value.items())
     if isinstance(value, list):
-        return type(value) is list and all(map(builtin, value))
-    return type(value) in (str, int, float, bool, type(None))
+        return value.__class__ is list and all(map(builtin, value))
+    return value.__class__ in (str, int, float, bool, type(None))
 
 
 def test_plain_values_are_builtin() -> None:

@@ -27,7 +27,7 @@ CALL = errors.Call("west", "apply", "ServiceEntry istio-system/a.test")
 )
 def test_every_refusal_says_who_what_why_and_the_way_out(status, said, kind, parts):
     error = errors.refused(CALL, status, {"message": said})
-    assert type(error) is kind
+    assert error.__class__ is kind
     assert error.status == status
     for part in ["west: apply ServiceEntry istio-system/a.test", f"HTTP {status}", said, *parts]:
         assert part in str(error)
