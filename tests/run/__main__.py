@@ -9,11 +9,13 @@ import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.env.checkout import CHECKOUT
 from tests.lab.progress import format_line, say
 from tests.run.runner import OUTPUT, Result, run_stage, summary
-from tests.run.stages import LONG_STAGES, NEEDS_LAB, STAGES
+from tests.run.stages import ALONE, LONG_STAGES, NEEDS_LAB, STAGES
 
 
 def build_lab() -> subprocess.Popen[bytes]:
@@ -25,7 +27,10 @@ def build_lab() -> subprocess.Popen[bytes]:
 
 
 def main() -> int:
-    """Run the stages in their order; 0 if everything ran and passed."""
+    """Run the stages; 0 if everything ran and passed.
+
+    What needs no cluster runs beside what waits for clusters most of the time. What measures time runs alone, last.
+    """
     everything = STAGES | LONG_STAGES
     parser = argparse.ArgumentParser(prog="python -m tests.run", description=__doc__)
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=", ".join(everything))
@@ -35,12 +40,19 @@ def main() -> int:
 
     started = time.monotonic()
     lab = build_lab() if NEEDS_LAB.intersection(wanted) else None
-    results: list[Result] = []
-    try:
-        for name in wanted:
+
+    def lane(names: Collection[str]) -> list[Result]:
+        results = []
+        for name in filter(names.__contains__, wanted):
             if name in NEEDS_LAB and lab is not None:
                 wait_for_lab(lab)
             results.append(run_stage(name, everything[name]()))
+        return results
+
+    try:
+        with ThreadPoolExecutor() as pool:
+            lanes = list(pool.map(lane, (everything.keys() - NEEDS_LAB, NEEDS_LAB - ALONE)))
+        results = [result for results in (*lanes, lane(ALONE)) for result in results]
     finally:
         if lab is not None and lab.poll() is None:
             lab.terminate()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -77,11 +78,11 @@ def junit_counter(report: Path) -> Counter:
 
 
 def last_line(log: Path) -> str:
-    """The latest line of a log that says something, cut to fit a terminal."""
+    """The latest line of a log that says something, without colours and frames, cut to fit a terminal."""
     with log.open("rb") as handle:
         handle.seek(max(0, log.stat().st_size - 4096))
-        lines = handle.read().decode(errors="replace").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")[:100]
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", handle.read().decode(errors="replace")).splitlines()
+    return next((line.strip(" │*") for line in reversed(lines) if re.search(r"\w", line)), "")[:100]
 
 
 def run_check(stage: str, check: Check) -> Result:

@@ -130,3 +130,4 @@ STAGES: dict[str, Callable[[], list[Check]]] = {
 }
 LONG_STAGES = {"soak": soak}
 NEEDS_LAB = frozenset({"molecule", "e2e", "soak"})
+ALONE = frozenset({"e2e", "soak"})

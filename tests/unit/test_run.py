@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.runner import Check, Counts, Result, junit_counter, run_stage, summary
+from tests.run.runner import Check, Counts, Result, junit_counter, last_line, run_stage, summary
 from tests.run.stages import count_sanity
 
 JUNIT = '<testsuites><testsuite tests="{}" failures="{}" errors="{}" skipped="{}"/></testsuites>'
@@ -58,3 +58,9 @@ def test_a_check_that_ran_nothing_failed(tmp_path: Path, monkeypatch: pytest.Mon
 def test_skipped_counts_as_failed_in_the_last_line() -> None:
     lines = summary([Result("a", Counts(3, 1, 0), 1.0), Result("b", Counts(2, 0, 2), 1.0)]).splitlines()
     assert lines[-2:] == ["2 skipped, counted as failed", "5 passed, 3 failed"]
+
+
+def test_progress_shows_the_last_line_that_says_something(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("\x1b[2m│\x1b[0m TASK [Install istiod] ***\n\x1b[2m│\x1b[0m   ******\n\n")
+    assert last_line(log) == "TASK [Install istiod]"
