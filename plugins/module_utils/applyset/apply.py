@@ -10,6 +10,7 @@ whatever an interrupted run left behind is found by the next one.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import defaultdict
@@ -487,14 +488,15 @@ def _namespaced(definition: Mapping[str, Any] | None) -> bool | None:
     return None if definition is None else (definition.get("spec") or {}).get("scope") == "Namespaced"
 
 
-def _essence(body: Mapping[str, Any]) -> dict[str, Any]:
-    """An object without what changes at every write."""
+def _essence(body: Mapping[str, Any]) -> str:
+    """An object without what changes at every write, as JSON: Python takes 1 for True, an API server does not."""
     metadata = {
         key: value
         for key, value in body["metadata"].items()
         if key not in ("managedFields", "resourceVersion", "generation")
     }
-    return {**{key: value for key, value in body.items() if key != "status"}, "metadata": metadata}
+    essence = {**{key: value for key, value in body.items() if key != "status"}, "metadata": metadata}
+    return json.dumps(essence, sort_keys=True)
 
 
 def _redacted(error: KubeError, body: Mapping[str, Any]) -> KubeError:

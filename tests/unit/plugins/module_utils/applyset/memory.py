@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -116,9 +117,10 @@ def _group(api_version: str) -> str:
     return api_version.rpartition("/")[0]
 
 
-def _without_version(body: Mapping[str, Any]) -> dict[str, Any]:
+def _without_version(body: Mapping[str, Any]) -> str:
+    # As JSON, because Python takes 1 for True and an API server does not.
     metadata = {key: value for key, value in body["metadata"].items() if key != "resourceVersion"}
-    return {**body, "metadata": metadata}
+    return json.dumps({**body, "metadata": metadata}, sort_keys=True)
 
 
 def _applied(live: dict[str, Any] | None, body: Mapping[str, Any], manager: str, force: bool) -> dict[str, Any]:

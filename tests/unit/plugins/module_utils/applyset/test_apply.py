@@ -21,7 +21,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.applyset.identity 
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.parent import parent_key
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import InvalidError, UnreachableError
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.plugins.module_utils.applyset.memory import CutShort, MemoryCluster
@@ -115,6 +115,7 @@ def test_the_last_set_alone_decides(first, second):
 
 @settings(max_examples=60, deadline=None)
 @given(sets, sets)
+@example([thing("one", spec=1)], [thing("one", spec=True)])
 def test_a_second_run_writes_nothing(first, second):
     cluster = MemoryCluster()
     run(cluster, first)
