@@ -25,6 +25,7 @@ WRITE_VERBS = frozenset({"create", "update", "patch", "delete", "deletecollectio
 OUR_CLIENTS = ("OpenAPI-Generator/", "Helm/", "multimesh")
 """User agents of what a playbook runs: the Kubernetes client for Python, Helm, and the collection's own."""
 
+ISTIO_KINDS = "serviceentries,destinationrules,virtualservices,gateways,authorizationpolicies,peerauthentications"
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
 
@@ -115,6 +116,15 @@ class Federation:
         )  # fmt: skip
         body, _newline, status = answer.rstrip("\n").rpartition("\n")
         return int(status), body
+
+
+def held(federation: Federation, mesh: str) -> dict[tuple[str, str, str], str]:
+    """Every Istio object of a cluster: kind, namespace and name -> resourceVersion."""
+    items = federation.kubectl_json(mesh, "get", ISTIO_KINDS, "-A")["items"]
+    return {
+        (item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]): item["metadata"]["resourceVersion"]
+        for item in items
+    }
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:

@@ -10,18 +10,7 @@ import subprocess
 
 from tests.e2e import scenario
 from tests.e2e.scenario import LEDGER, MESHES, NAMESPACE
-from tests.e2e.support import AuditLog, wait_for
-
-KINDS = "serviceentries,destinationrules,virtualservices,gateways,authorizationpolicies,peerauthentications"
-
-
-def held(federation, mesh):
-    """Every Istio object of a cluster: identity -> resourceVersion."""
-    items = federation.kubectl_json(mesh, "get", KINDS, "-A")["items"]
-    return {
-        (item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]): item["metadata"]["resourceVersion"]
-        for item in items
-    }
+from tests.e2e.support import AuditLog, held, wait_for
 
 
 def test_a_removed_export_takes_exactly_its_objects_along(federation):

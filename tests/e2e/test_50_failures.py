@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e import scenario
 from tests.e2e.scenario import LEDGER, MESHES, NAMESPACE
+from tests.e2e.support import held
 
 # A cluster that is down cannot tell what the inventory leaves out.
 OFFLINE_LEDGER = LEDGER | {
@@ -57,8 +58,21 @@ def test_one_api_server_down_stops_only_its_own_mesh(federation):
     federation.play("site").ok()
 
 
+@pytest.fixture(scope="module")
+def complete(federation):
+    """What the clusters hold after runs that nobody killed, without and with the ledger."""
+    found = []
+    for exports in ([], [OFFLINE_LEDGER]):
+        hosts = scenario.hosts()
+        hosts["east"]["mesh_exports"] += exports
+        federation.write_inventory(hosts)
+        federation.play("site").ok()
+        found.append({mesh: set(held(federation, mesh)) for mesh in MESHES})
+    return found
+
+
 @pytest.mark.parametrize("attempt", range(KILLS))
-def test_a_killed_run_is_finished_by_the_next(federation, attempt):
+def test_a_killed_run_is_finished_by_the_next(federation, complete, attempt):
     before = roots(federation)
     hosts = scenario.hosts()
     if attempt % 2 == 0:
@@ -77,7 +91,11 @@ def test_a_killed_run_is_finished_by_the_next(federation, attempt):
     print(f"killed after {moment:.1f} s")
 
     federation.play("site").ok()
-    again = federation.play("site").ok()
-    assert {mesh: counts["changed"] for mesh, counts in again.recap.items()} == dict.fromkeys(MESHES, 0)
+    assert {mesh: set(held(federation, mesh)) for mesh in MESHES} == complete[attempt % 2 == 0]
     assert roots(federation) == before
     assert len(before) == 1
+
+
+def test_nothing_is_left_to_do_after_all_kills(federation):
+    again = federation.play("site").ok()
+    assert {mesh: counts["changed"] for mesh, counts in again.recap.items()} == dict.fromkeys(MESHES, 0)
