@@ -8,7 +8,6 @@ Prints seconds and, as the figure that means something on another machine, the r
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import tempfile
@@ -85,12 +84,9 @@ def main() -> None:
 
 def measure(lab: Lab) -> None:
     """All ways on fresh objects, first and again."""
-    state = json.loads((lab.place.published / "state.json").read_text())
     kubeconfig = str(lab.kubeconfig("bench"))
     lab.kubectl("bench", "create", "namespace", NAMESPACE)
-    crds = Path(state["charts"]) / "base" / "files" / "crd-all.gen.yaml"
-    lab.kubectl("bench", "apply", "--server-side", "-f", str(crds))
-    lab.kubectl("bench", "wait", "--for=condition=Established", "crd", "--all")
+    lab.install_istio_definitions("bench")
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -9,6 +9,7 @@ import functools
 import itertools
 import json
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
@@ -187,6 +188,20 @@ class Lab:
         for manifest in manifests:
             api.apply(dict(manifest))
 
+    def install_istio_definitions(self, mesh: str, timeout_seconds: float = 60.0) -> None:
+        """Applies Istio's CustomResourceDefinitions, without Istio, and waits until they are served."""
+        self.kubectl(mesh, "apply", "--server-side", "-f", str(self._artifacts.charts / "base/files/crd-all.gen.yaml"))
+        end = time.monotonic() + timeout_seconds
+        # `kubectl wait` gives up on a definition that has no conditions yet.
+        while True:
+            definitions = json.loads(self.kubectl(mesh, "get", "crd", "-o", "json"))["items"]
+            waiting = [crd["metadata"]["name"] for crd in definitions if not _established(crd)]
+            if not waiting:
+                return
+            if time.monotonic() > end:
+                raise LabError(f"{mesh}: not served within {timeout_seconds:.0f} s: {', '.join(waiting)}")
+            time.sleep(0.3)
+
     def wait_ready(self, mesh: str, namespaces: Iterable[str], timeout_seconds: int = 120) -> None:
         """Waits until every Deployment of these namespaces is available."""
         for namespace in namespaces:
@@ -260,6 +275,11 @@ class Lab:
             "binaries": {name: str(path) for name, path in sorted(artifacts.bin.items())},
         }
         write(self.place.published / "state.json", json.dumps(state, indent=2) + "\n")
+
+
+def _established(definition: Mapping[str, Any]) -> bool:
+    conditions = definition.get("status", {}).get("conditions") or []
+    return any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions)
 
 
 def merge_kubeconfigs(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -33,20 +33,6 @@ class ApiCluster:
         self.mesh = mesh
         self.kubeconfig = Path(lab.kubeconfig(mesh))
 
-    def install_istio_definitions(self) -> None:
-        """Istio's CustomResourceDefinitions, from the chart of the Istio that the lab runs."""
-        folder = Path(__file__).resolve().parents[2] / "lab/go/istio"
-        found = subprocess.run(
-            ["go", "list", "-m", "-f", "{{.Dir}}", "istio.io/istio"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        path = Path(found.stdout.strip()) / "manifests/charts/base/files/crd-all.gen.yaml"
-        self.kubectl("apply", "--server-side", "-f", str(path))
-        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-
     def kubectl(self, *args: str, stdin: str | None = None) -> str:
         return self.lab.kubectl(self.mesh, *args, stdin=stdin)
 

@@ -24,7 +24,7 @@ def api_cluster() -> Iterator[ApiCluster]:
     lab.down()
     lab.up([MESH], api_only=True)
     cluster = ApiCluster(lab, MESH)
-    cluster.install_istio_definitions()
+    lab.install_istio_definitions(MESH)
     yield cluster
     if os.environ.get("MULTIMESH_KEEP_LAB") != "1":
         lab.down()
