@@ -15,10 +15,10 @@ import pytest
 
 from tests.canary import Watch
 from tests.e2e import scenario
+from tests.e2e.scenario import MESHES
 from tests.e2e.support import AuditLog, Federation
 from tests.lab.api import Lab
 
-MESHES = ("east", "west", "north")
 REUSE = os.environ.get("MULTIMESH_REUSE_LAB") == "1"
 """For work on one test: take the lab as the last run left it, federated, and leave it up."""
 
