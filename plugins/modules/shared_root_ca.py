@@ -198,7 +198,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.errors import Mult
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import CONNECTION_OPTIONS, Connection
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.cacerts import Request, provide
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody import FileCustody
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.file import FileCustody
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import describe
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.keys import KEY_TYPES
 

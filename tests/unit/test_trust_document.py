@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody import FileCustody
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.file import FileCustody
 
 from tests.unit.plugins.module_utils.pki import forge
 

@@ -22,7 +22,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority impo
     create_root,
     issue_intermediate,
 )
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody import CustodyError, RootCustody
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.file import CustodyError, RootCustody
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import describe, fingerprint, iso, parse
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import (
     Expectation,

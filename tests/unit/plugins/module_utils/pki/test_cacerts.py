@@ -21,7 +21,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import Authority
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.cacerts import Outcome, RefusedError, Request, provide
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody import CustodyError, FileCustody
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.file import CustodyError, FileCustody
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import fingerprint
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import verify_bundle
 

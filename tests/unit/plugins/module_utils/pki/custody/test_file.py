@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import Authority
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody import CustodyError, FileCustody
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.file import CustodyError, FileCustody
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import fingerprint
 from cryptography.hazmat.primitives import serialization
 
