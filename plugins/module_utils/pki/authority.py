@@ -21,11 +21,11 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki import keys
 
 with contextlib.suppress(ImportError):  # the modules report a missing library
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 if TYPE_CHECKING:
-    from ansible_collections.multimesh.istio.plugins.module_utils.pki.keys import PrivateKey
+    from ansible_collections.multimesh.istio.plugins.module_utils.pki.keys import PrivateKey, PublicKey
 
 BACKDATE = timedelta(minutes=5)
 """Certificates begin this long before they are made, for clocks that are behind."""
@@ -51,9 +51,71 @@ def create_root(lifetime: timedelta, key_type: str, now: datetime) -> Authority:
     suffix = secrets.token_hex(4)
     subject = _name(f"Mesh federation root {suffix}")
     key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
-    builder = _ca_builder(subject, key, subject, key_id, path_length=None)
+    builder = _ca_builder(subject, key.public_key(), subject, key_id, path_length=None)
     builder = builder.not_valid_before(now - BACKDATE).not_valid_after(now + lifetime)
     return Authority(builder.sign(key, keys.signature_hash(key)), key)
+
+
+def new_request(key_type: str, key: PrivateKey | None = None) -> tuple[PrivateKey, x509.CertificateSigningRequest]:
+    """What the CA of a mesh begins with: its key, and the request to sign that key (PKCS #10, RFC 2986).
+
+    key: an existing one instead of a new one of this type.
+    The request carries no names: whoever signs gives them.
+    """
+    key = key or keys.generate(key_type)
+    builder = x509.CertificateSigningRequestBuilder().subject_name(_name("mesh CA"))
+    return key, builder.sign(key, keys.signature_hash(key))
+
+
+def requested_key(request: x509.CertificateSigningRequest) -> PublicKey:
+    """The public key that a request asks to sign, once its owner has proved to have the private one.
+
+    Raises MultimeshError for a request that is not signed by that key, or a key that is not fit for a CA.
+    """
+    try:
+        public_key, proved = request.public_key(), request.is_signature_valid
+    except Exception:  # noqa: BLE001 - the library raises whatever it finds in keys it does not know
+        public_key, proved = None, False
+    weakness = keys.weakness(public_key)
+    if not proved or weakness is not None or not isinstance(public_key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)):
+        raise MultimeshError(
+            f"The certificate signing request {f'asks for {weakness}' if proved else 'is not signed by its own key'}. "
+            "Make it anew from the CA's own key."
+        )
+    return public_key
+
+
+def sign_intermediate(
+    root: Authority,
+    public_key: PublicKey,
+    mesh: str,
+    trust_domain: str,
+    dns_domains: Sequence[str],
+    lifetime: timedelta,
+    now: datetime,
+) -> x509.Certificate:
+    """Certify the intermediate of one mesh. It never outlives the root.
+
+    dns_domains: DNS names and everything below them that the mesh may sign for; istiod's own name has to be among them.
+    Raises MultimeshError when the root is not valid now.
+    """
+    begins, ends = root.certificate.not_valid_before_utc, root.certificate.not_valid_after_utc
+    if not begins <= now < ends:
+        raise MultimeshError(
+            f"{mesh}: the shared root is valid from {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC and now it is "
+            f"{now:%Y-%m-%d %H:%M}, so it can sign nothing. Check this machine's clock, or rotate the root."
+        )
+    names = x509.SubjectAlternativeName(
+        [x509.DNSName(ISTIOD_DNS), x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")]
+    )
+    constraints = x509.NameConstraints(
+        [x509.UniformResourceIdentifier(trust_domain), *(x509.DNSName(domain) for domain in dns_domains)], None
+    )
+    subject = _name(f"{mesh[:40]} mesh CA {secrets.token_hex(4)}")
+    builder = _ca_builder(subject, public_key, root.certificate.subject, _key_id(root), path_length=0)
+    builder = builder.add_extension(names, critical=False).add_extension(constraints, critical=True)
+    builder = builder.not_valid_before(max(begins, now - BACKDATE)).not_valid_after(min(ends, now + lifetime))
+    return builder.sign(root.key, keys.signature_hash(root.key))
 
 
 def issue_intermediate(
@@ -65,35 +127,15 @@ def issue_intermediate(
     key_type: str,
     now: datetime,
 ) -> Authority:
-    """Make the intermediate of one mesh with a new key. It never outlives the root.
-
-    dns_domains: DNS names and everything below them that the mesh may sign for; istiod's own name has to be among them.
-    Raises MultimeshError when the root is not valid now.
-    """
-    begins, ends = root.certificate.not_valid_before_utc, root.certificate.not_valid_after_utc
-    if not begins <= now < ends:
-        raise MultimeshError(
-            f"{mesh}: the shared root is valid from {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC and now it is "
-            f"{now:%Y-%m-%d %H:%M}, so it can sign nothing. Check this machine's clock, or rotate the root."
-        )
+    """The same with a new key."""
     key = keys.generate(key_type)
-    names = x509.SubjectAlternativeName(
-        [x509.DNSName(ISTIOD_DNS), x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")]
-    )
-    constraints = x509.NameConstraints(
-        [x509.UniformResourceIdentifier(trust_domain), *(x509.DNSName(domain) for domain in dns_domains)], None
-    )
-    subject = _name(f"{mesh[:40]} mesh CA {secrets.token_hex(4)}")
-    builder = _ca_builder(subject, key, root.certificate.subject, _key_id(root), path_length=0)
-    builder = builder.add_extension(names, critical=False).add_extension(constraints, critical=True)
-    builder = builder.not_valid_before(max(begins, now - BACKDATE)).not_valid_after(min(ends, now + lifetime))
-    return Authority(builder.sign(root.key, keys.signature_hash(root.key)), key)
+    return Authority(sign_intermediate(root, key.public_key(), mesh, trust_domain, dns_domains, lifetime, now), key)
 
 
 def issue_leaf(authority: Authority, spiffe_id: str, now: datetime, dns_names: Sequence[str] = ()) -> x509.Certificate:
     """Make a certificate as istiod does for workloads and itself, to try the authority with. Its key is thrown away."""
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(x509.Name([]), key, authority.certificate.subject, _key_id(authority))
+    builder = _builder(x509.Name([]), key.public_key(), authority.certificate.subject, _key_id(authority))
     names = x509.SubjectAlternativeName(
         [x509.UniformResourceIdentifier(spiffe_id), *(x509.DNSName(name) for name in dns_names)]
     )
@@ -124,28 +166,28 @@ def _key_id(issuer: Authority) -> x509.AuthorityKeyIdentifier:
 
 
 def _builder(
-    subject: x509.Name, key: PrivateKey, issuer: x509.Name, issuer_key_id: x509.AuthorityKeyIdentifier
+    subject: x509.Name, public_key: PublicKey, issuer: x509.Name, issuer_key_id: x509.AuthorityKeyIdentifier
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(key.public_key())
+        .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(issuer_key_id, critical=False)
     )
 
 
 def _ca_builder(
     subject: x509.Name,
-    key: PrivateKey,
+    public_key: PublicKey,
     issuer: x509.Name,
     issuer_key_id: x509.AuthorityKeyIdentifier,
     path_length: int | None,
 ) -> x509.CertificateBuilder:
     return (
-        _builder(subject, key, issuer, issuer_key_id)
+        _builder(subject, public_key, issuer, issuer_key_id)
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(_key_usage(ca=True), critical=True)
     )

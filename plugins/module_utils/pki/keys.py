@@ -14,6 +14,7 @@ with contextlib.suppress(ImportError):  # the modules report a missing library
 
 if TYPE_CHECKING:
     PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+    PublicKey: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 KEY_TYPES = ("ecdsa-p256", "ecdsa-p384", "rsa-3072", "rsa-4096")
 """Kinds of key that are made here. Go, BoringSSL and OpenSSL verify all of them."""
@@ -51,7 +52,7 @@ def weakness(public_key: object) -> str | None:
     return f"a key of kind {type(public_key).__name__.removesuffix('PublicKey')}, expected ECDSA or RSA"
 
 
-def public_der(public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> bytes:
+def public_der(public_key: PublicKey) -> bytes:
     """SubjectPublicKeyInfo in its one canonical form, the form that every parser takes."""
     return public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 

@@ -8,7 +8,14 @@ from datetime import timedelta
 import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import issue_intermediate, issue_leaf
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import (
+    Authority,
+    issue_intermediate,
+    issue_leaf,
+    new_request,
+    requested_key,
+    sign_intermediate,
+)
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.keys import KEY_TYPES
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import (
     leaf_rejection,
@@ -16,6 +23,8 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import 
     verify_bundle,
 )
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -78,6 +87,47 @@ def test_an_intermediate_never_outlives_its_root() -> None:
 def test_a_root_that_is_not_valid_signs_nothing(now: object) -> None:
     with pytest.raises(MultimeshError, match=r"east: the shared root is valid from .* clock"):
         issue_intermediate(ROOT, "east", "east.mesh", ["svc"], DAY, "ecdsa-p256", now)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("key_type", ["ecdsa-p256", "ecdsa-p384"])
+def test_a_signed_request_gives_the_same_as_a_key_made_here(key_type: str) -> None:
+    key, request = new_request(key_type)
+    certificate = sign_intermediate(ROOT, requested_key(request), "east", "east.mesh", ["svc"], DAY, NOW)
+    east = Authority(certificate, key)
+    assert verify_bundle(bundle.build(east, ROOT.certificate), forge.expectation(ROOT), NOW) == ()
+    again, second = new_request(key_type, key)
+    assert again is key
+    assert requested_key(second) == key.public_key()
+
+
+def forged(key: ec.EllipticCurvePrivateKey) -> x509.CertificateSigningRequest:
+    """A request for a key whose private part the sender does not have."""
+    der = new_request("ecdsa-p256")[1].public_bytes(serialization.Encoding.DER)
+    other = new_request("ecdsa-p256", key)[1].public_key()
+    inner, outer = (
+        point.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+        for point in (x509.load_der_x509_csr(der).public_key(), other)  # type: ignore[union-attr]
+    )
+    return x509.load_der_x509_csr(der.replace(inner, outer))
+
+
+def named(key: object) -> x509.CertificateSigningRequest:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    digest = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return builder.sign(key, digest)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("request_of", "message"),
+    [
+        (lambda: forged(ec.generate_private_key(ec.SECP256R1())), "is not signed by its own key.*Make it anew"),
+        (lambda: named(ec.generate_private_key(ec.SECP256K1())), "asks for a key on curve secp256k1"),
+        (lambda: named(ed25519.Ed25519PrivateKey.generate()), "asks for a key of kind Ed25519"),
+    ],
+)
+def test_requests_that_are_not_signed(request_of: object, message: str) -> None:
+    with pytest.raises(MultimeshError, match=message):
+        requested_key(request_of())  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("mesh", ["e" * 200, "ost-\u00fc", "a,b=c+d"])
