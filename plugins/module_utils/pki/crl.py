@@ -103,6 +103,11 @@ def number(crl: x509.CertificateRevocationList) -> int:
         return 0
 
 
+def issuer_key_id(crl: x509.CertificateRevocationList) -> str:
+    """Authority key identifier, lower-case hexadecimal; empty for a list without."""
+    return (_key_id(crl) or b"").hex()
+
+
 def describe(crl: x509.CertificateRevocationList, now: datetime) -> dict[str, Any]:
     """Describe one list in words and numbers that may be shown to anybody.
 
