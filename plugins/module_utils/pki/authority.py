@@ -102,7 +102,7 @@ def sign_intermediate(
     begins, ends = root.certificate.not_valid_before_utc, root.certificate.not_valid_after_utc
     if not begins <= now < ends:
         raise MultimeshError(
-            f"{mesh}: the shared root is valid from {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC and now it is "
+            f"The shared root is valid from {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC and now it is "
             f"{now:%Y-%m-%d %H:%M}, so it can sign nothing. Check this machine's clock, or rotate the root."
         )
     names = x509.SubjectAlternativeName(
