@@ -61,13 +61,17 @@ class Request:
     """What to read.
 
     exports: entries of ``mesh_exports``; those without ``service`` and ``namespace`` are left to the model to refuse.
-    read_ca: read the certificates of Secret cacerts too, which takes the right to read its key.
+    read_ca: read the certificates of Secret cacerts too, which takes the right to read its key, and look for ztunnel in
+        all namespaces. Without it no Secret is asked for.
+    read_remote_secrets: count the credentials for other clusters, which takes the right to list all Secrets of Istio's
+        namespace.
     """
 
     exports: Sequence[Body] = ()
     gateway_namespace: str = ISTIO_NAMESPACE
     gateway_selector: str = "istio=eastwestgateway"
     read_ca: bool = False
+    read_remote_secrets: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,14 +90,14 @@ def read_mesh(cluster: Cluster, request: Request, now: datetime) -> MeshInfo:
     reads: dict[str, Callable[[], Any]] = {
         "version": lambda: cluster.get_path("/version"),
         "istiod": lambda: cluster.list_objects(DEPLOYMENT, ISTIO_NAMESPACE, label_selector="app=istiod"),
-        "daemons": lambda: _daemon_sets(cluster),
+        "daemons": lambda: _daemon_sets(cluster, request.read_ca),
         "gateways": lambda: cluster.list_objects(
             SERVICE, request.gateway_namespace, label_selector=request.gateway_selector
         ),
         "peers": lambda: cluster.get(CONFIG_MAP, ISTIO_NAMESPACE, PEERS_NAME),
         "roots": lambda: cluster.get(CONFIG_MAP, ISTIO_NAMESPACE, "istio-ca-root-cert"),
-        "cacerts": lambda: _cacerts(cluster, request.read_ca),
-        "remote_secrets": lambda: _remote_secrets(cluster),
+        "cacerts": lambda: cluster.get(SECRET, ISTIO_NAMESPACE, "cacerts") if request.read_ca else False,
+        "remote_secrets": lambda: _remote_secrets(cluster) if request.read_remote_secrets else None,
         "services": lambda: _services(cluster, wanted),
     }
     with ThreadPoolExecutor(len(reads)) as pool:
@@ -115,10 +119,12 @@ def read_mesh(cluster: Cluster, request: Request, now: datetime) -> MeshInfo:
 # Istio
 
 
-def _daemon_sets(cluster: Cluster) -> list[dict[str, Any]]:
+def _daemon_sets(cluster: Cluster, all_namespaces: bool) -> list[dict[str, Any]]:
     try:
         return cluster.list_objects(DAEMON_SET, metadata_only=True)
-    except ForbiddenError:  # rights in one namespace only
+    except ForbiddenError:
+        if all_namespaces:  # whoever gives a mesh its CA has to know
+            raise
         return cluster.list_objects(DAEMON_SET, ISTIO_NAMESPACE, metadata_only=True)
 
 
@@ -178,33 +184,22 @@ def remembered(config_map: Body | None, warnings: list[str]) -> dict[str, Any]:
     return peers
 
 
-def _remote_secrets(cluster: Cluster) -> int | None:
-    try:
-        listed = cluster.list_objects(
-            SECRET, ISTIO_NAMESPACE, label_selector="istio/multiCluster=true", metadata_only=True
-        )
-    except ForbiddenError:
-        return None
-    return len(listed)
+def _remote_secrets(cluster: Cluster) -> int:
+    return len(
+        cluster.list_objects(SECRET, ISTIO_NAMESPACE, label_selector="istio/multiCluster=true", metadata_only=True)
+    )
 
 
 # Certificates
 
 
-def _cacerts(cluster: Cluster, whole: bool) -> dict[str, Any] | bool | None:
-    """The Secret, None when it is missing; without ``whole`` only its metadata, False when that is not allowed."""
-    try:
-        return cluster.get(SECRET, ISTIO_NAMESPACE, "cacerts", metadata_only=not whole)
-    except ForbiddenError:
-        if whole:
-            raise
-        return False
-
-
 def ca_facts(
     config_map: Body | None, cacerts: Body | bool | None, now: datetime, warnings: list[str]
 ) -> dict[str, Any]:
-    """Roots that the mesh trusts and, where it was read, the intermediate it signs with."""
+    """Roots that the mesh trusts and, where it was read, the intermediate it signs with.
+
+    cacerts: the Secret, None when it is missing, False when it was not read.
+    """
     secret = cacerts if isinstance(cacerts, Mapping) else {}
     # istiod writes the ConfigMap out of the Secret, and takes a while to
     roots = _certificates(_secret_text(secret, "root-cert.pem"), "Secret cacerts, root-cert.pem", now, warnings)

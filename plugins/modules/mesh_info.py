@@ -51,7 +51,16 @@ options:
     description:
       - Read the certificates of Secret C(cacerts) in C(istio-system) too.
       - Kubernetes hands out a Secret only as a whole, so this takes the right to read the CA's key. The key is dropped
-        at once and never returned.
+        at once and never returned. Without this option no Secret is asked for.
+      - Also makes it an error if DaemonSets may not be listed in all namespaces, because ztunnel can be in any.
+    type: bool
+    default: false
+  read_remote_secrets:
+    description:
+      - Count the Secrets in C(istio-system) that hold credentials for other clusters. A federation made by this
+        collection needs none.
+      - Kubernetes cannot limit a list to some Secrets, so this takes the right to read every one there, the CA's key
+        among them.
     type: bool
     default: false
 seealso:
@@ -117,7 +126,9 @@ mesh:
               type: int
               sample: 1
         ambient:
-          description: Whether the cluster has ambient mode, which is whether ztunnel is installed.
+          description:
+            - Whether the cluster has ambient mode, which is whether ztunnel is installed. Where DaemonSets may not be
+              listed in all namespaces, it is looked for in C(istio-system) alone.
           type: bool
           sample: false
     gateway_addresses:
@@ -177,7 +188,7 @@ mesh:
       type: dict
       contains:
         cacerts_present:
-          description: Whether Secret C(cacerts) exists. V(null) where it may not be looked for.
+          description: Whether Secret C(cacerts) exists. V(null) without O(read_ca=true).
           type: bool
           sample: true
         roots:
@@ -239,8 +250,8 @@ mesh:
           contains: *certificate
     remote_secrets:
       description:
-        - Number of Secrets in C(istio-system) that hold credentials for other clusters. V(null) where they may not be
-          listed.
+        - Number of Secrets in C(istio-system) that hold credentials for other clusters. V(null) without
+          O(read_remote_secrets=true).
       type: int
       sample: 0
 """
@@ -264,6 +275,7 @@ def run(module: AnsibleModule) -> MeshInfo:
         gateway_namespace=options["gateway_namespace"],
         gateway_selector=options["gateway_selector"],
         read_ca=options["read_ca"],
+        read_remote_secrets=options["read_remote_secrets"],
     )
     return read_mesh(client, request, datetime.now(UTC))
 
@@ -276,6 +288,7 @@ def main() -> None:
             "gateway_namespace": {"type": "str", "default": "istio-system"},
             "gateway_selector": {"type": "str", "default": "istio=eastwestgateway"},
             "read_ca": {"type": "bool", "default": False},
+            "read_remote_secrets": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

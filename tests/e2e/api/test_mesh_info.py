@@ -12,7 +12,7 @@ from tests.e2e.api.objects import deployment, service
 
 def test_facts_of_a_cluster_without_istio(api_cluster):
     audit = api_cluster.audit()
-    result = api_cluster.module("mesh_info", read_ca=True)
+    result = api_cluster.module("mesh_info", read_ca=True, read_remote_secrets=True)
     assert result["changed"] is False
     mesh = result["mesh"]
     assert mesh["kubernetes_version"].startswith("v1.")

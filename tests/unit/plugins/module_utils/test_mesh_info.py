@@ -109,9 +109,11 @@ def test_an_empty_cluster():
         "gateway_addresses": [],
         "services": [],
         "remembered": {},
-        "ca": {"cacerts_present": False, "roots": [], "intermediate": None, "chain": []},
-        "remote_secrets": 0,
+        "ca": {"cacerts_present": None, "roots": [], "intermediate": None, "chain": []},
+        "remote_secrets": None,
     }
+    found = facts(FakeCluster(), read_ca=True, read_remote_secrets=True)
+    assert (found["ca"]["cacerts_present"], found["remote_secrets"]) == (False, 0)
 
 
 @pytest.mark.parametrize(
@@ -256,21 +258,27 @@ def test_istio():
 
 def test_credentials_for_other_clusters_are_counted_by_metadata():
     secrets = [thing("Secret", f"s{index}", labels={"istio/multiCluster": "true"}) for index in range(2)]
-    assert facts(FakeCluster(*secrets, thing("Secret", "other")))["remote_secrets"] == 2
+    cluster = FakeCluster(*secrets, thing("Secret", "other"))
+    assert facts(cluster, read_remote_secrets=True)["remote_secrets"] == 2
 
 
-def test_rights_in_one_namespace_are_enough():
-    cluster = FakeCluster(
-        forbidden=[
-            ("list", "daemonsets", None),
-            ("list", "secrets", "istio-system"),
-            ("get", "secrets", "istio-system"),
-        ]
-    )
-    found = facts(cluster)
-    assert (found["remote_secrets"], found["ca"]["cacerts_present"]) == (None, None)
+def test_rights_in_one_namespace_are_enough_and_no_secret_is_asked_for():
+    cluster = FakeCluster(thing("DaemonSet", "ztunnel"), forbidden=[("list", "daemonsets", None)])
+    assert facts(cluster, exports=exports("reviews"))["istio"]["ambient"] is True
+    assert "secrets" not in {plural for _verb, plural, _namespace in cluster.asked}
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "request_"),
+    [
+        (("list", "daemonsets", None), {"read_ca": True}),
+        (("get", "secrets", "istio-system"), {"read_ca": True}),
+        (("list", "secrets", "istio-system"), {"read_remote_secrets": True}),
+    ],
+)
+def test_what_was_asked_for_and_may_not_be_read_is_an_error(forbidden, request_):
     with pytest.raises(ForbiddenError):
-        facts(cluster, read_ca=True)
+        facts(FakeCluster(forbidden=[forbidden]), **request_)
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +294,7 @@ def test_the_ca_without_a_look_into_the_secret(cacerts):
         thing("Secret", "cacerts", data=cacerts), thing("ConfigMap", "istio-ca-root-cert", data={"root-cert.pem": root})
     )
     found = facts(cluster)["ca"]
-    assert (found["cacerts_present"], found["intermediate"], found["chain"]) == (True, None, [])
+    assert (found["cacerts_present"], found["intermediate"], found["chain"]) == (None, None, [])
     assert found["roots"][0]["days_left"] == 3650
 
 
