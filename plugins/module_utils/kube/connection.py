@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,11 +105,13 @@ class Credentials:
 
     server: base URL without a slash at the end.
     authorization: gives the Authorization header of the moment, None without a token; refreshes it when due.
+    configuration: the library's ``Configuration`` that all of it comes from, for what does not go through the pool.
     """
 
     pool: urllib3.PoolManager
     server: str
     authorization: Callable[[], str | None]
+    configuration: Any = field(default=None, repr=False)
 
 
 def open_connection(connection: Connection, pool_size: int) -> Credentials:
@@ -142,7 +144,7 @@ def open_connection(connection: Connection, pool_size: int) -> Credentials:
     _override(connection, configuration)
     configuration.connection_pool_maxsize = pool_size
     pool = client.ApiClient(configuration).rest_client.pool_manager
-    return Credentials(pool, str(configuration.host).rstrip("/"), _authorization(configuration))
+    return Credentials(pool, str(configuration.host).rstrip("/"), _authorization(configuration), configuration)
 
 
 def _check(connection: Connection) -> None:

@@ -1,0 +1,339 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Look at every replica of istiod and every proxy of a cluster, again and again, until they hold what they have to."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import (
+    CredentialsError,
+    ForbiddenError,
+    KubeError,
+    MissingLibraryError,
+    NotFoundError,
+    UnauthorizedError,
+)
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import iso
+from ansible_collections.multimesh.istio.plugins.module_utils.rollout import targets
+from ansible_collections.multimesh.istio.plugins.module_utils.rollout.held import Held, Leaf
+from ansible_collections.multimesh.istio.plugins.module_utils.rollout.targets import Target
+from ansible_collections.multimesh.istio.plugins.module_utils.rollout.wanted import Wanted, lacking, lacking_replica
+
+NAMESPACE = "istio-system"
+SECRET = "cacerts"  # noqa: S105 - a name
+ANNOTATION = "multimesh.istio/cacerts"
+"""On pods of istiod: which version of Secret ``cacerts`` the kubelet was told to look for."""
+
+STATES = ("ready", "waiting", "unreachable", "unsupported")
+_FIELD_MANAGER = "multimesh.istio"
+_CONCURRENCY = 16
+_SHOWN = 10
+
+_PODS = Resource("", "v1", "Pod", "pods", True)
+_SECRETS = Resource("", "v1", "Secret", "secrets", True)
+_STOPPING = (CredentialsError, ForbiddenError, MissingLibraryError, UnauthorizedError)
+"""What is no matter of one pod."""
+
+
+class Cluster(Protocol):
+    """What is used of ``kube.client.Client``."""
+
+    mesh: str
+
+    def get(
+        self, resource: Resource, namespace: str | None, name: str, *, metadata_only: bool = False
+    ) -> dict[str, Any] | None: ...
+
+    def list_objects(
+        self, resource: Resource, namespace: str | None = None, *, label_selector: str | None = None
+    ) -> list[dict[str, Any]]: ...
+
+    def apply(self, resource: Resource, body: Mapping[str, Any], *, manager: str) -> dict[str, Any]: ...
+
+
+class Asker(Protocol):
+    """What is used of ``reader.Reader``."""
+
+    def proxy(self, target: Target) -> Held: ...
+
+    def replica(self, target: Target) -> Leaf: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to look.
+
+    timeout: seconds until everybody has to be ready; 0 looks once.
+    poll_interval: seconds between two looks.
+    namespaces: whose proxies are looked at; () for all.
+    hurry: make the kubelets of istiod's pods look for the new Secret at once.
+    """
+
+    timeout: float = 120
+    poll_interval: float = 2
+    namespaces: Sequence[str] = ()
+    hurry: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One replica or proxy. state: one of STATES. reason: why, empty for most that are ready."""
+
+    target: Target
+    state: str
+    reason: str = ""
+    held: Held = field(default_factory=Held)
+
+    @property
+    def final(self) -> bool:
+        """It has what it needs; one that is ready because it holds nothing may start to."""
+        return self.state == "ready" and not self.held.empty
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the module returns it."""
+        leaf = self.held.leaves[0] if self.held.leaves else None
+        crls = sorted({crl for trust in self.held.trusts for crl in trust.crls})
+        return {
+            "namespace": self.target.namespace,
+            "name": self.target.name,
+            "kind": self.target.kind,
+            "state": self.state,
+            "reason": self.reason,
+            "roots": sorted({root for trust in self.held.trusts for root in trust.roots}),
+            "issuer": leaf and leaf.issuer,
+            "serial": leaf and leaf.serial,
+            "not_before": leaf and iso(leaf.not_before),
+            "not_after": leaf and iso(leaf.not_after),
+            "crls": [{"issuer": crl.issuer, "number": crl.number} for crl in crls],
+        }
+
+    def __str__(self) -> str:
+        return f"{self.target}: {self.state}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one look found. hurried: pods of istiod that were annotated in it or in a look before."""
+
+    mesh: str
+    replicas: tuple[Entry, ...]
+    proxies: tuple[Entry, ...]
+    hurried: tuple[str, ...] = ()
+
+    @property
+    def behind(self) -> list[Entry]:
+        """Who is not ready, those first who hold the others up."""
+        return [entry for entry in (*self.replicas, *self.proxies) if entry.state != "ready"]
+
+    @property
+    def ready(self) -> bool:
+        return not self.behind
+
+    @property
+    def hopeless(self) -> bool:
+        """Somebody will never be ready."""
+        return any(entry.state == "unsupported" for entry in self.behind)
+
+    @property
+    def line(self) -> str:
+        """All of it in a line for people."""
+        first = "; ".join(map(str, self.behind[:1]))
+        more = f" (and {len(self.behind) - 1} more)" if len(self.behind) > 1 else ""
+        return f"{self.mesh}: {self._tally}{f'; {first}{more}' if first else ''}"
+
+    @property
+    def _tally(self) -> str:
+        sorts = (("istiod", self.replicas), ("proxies", self.proxies))
+        return ", ".join(f"{name} {_count(entries)['ready']}/{len(entries)}" for name, entries in sorts)
+
+    def failure(self, seconds: float) -> str:
+        """What to tell when waiting is over."""
+        more = len(self.behind) - _SHOWN
+        return "\n".join(
+            [
+                f"{self.mesh}: not everybody holds what is wanted after {seconds:.0f} s, ready are {self._tally}:",
+                *(f"  - {entry}" for entry in self.behind[:_SHOWN]),
+                *([f"  - and {more} more"] if more > 0 else []),
+                *self._ways_out(),
+            ]
+        )
+
+    def _ways_out(self) -> Iterable[str]:
+        states = {entry.state for entry in self.behind}
+        if "waiting" in states:
+            yield (
+                "Nothing is lost by waiting: run again to go on. A replica of istiod that stays behind tells the "
+                "reason in its log (lines about cacerts and ROOT-CA). A proxy that stays behind takes everything anew "
+                "when its pod is deleted."
+            )
+        if "unreachable" in states:
+            yield (
+                "For a pod that cannot be asked, look at its state and at the kubelet of its node, and delete it if it "
+                "is broken."
+            )
+        if "unsupported" in states:
+            yield "What cannot be asked has to leave the mesh first."
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the module returns it."""
+        return {
+            "ready": self.ready,
+            "replicas": [entry.as_dict() for entry in self.replicas],
+            "proxies": [entry.as_dict() for entry in self.proxies],
+            "counts": {"replicas": _count(self.replicas), "proxies": _count(self.proxies)},
+            "hurried": list(self.hurried),
+            "line": self.line,
+        }
+
+
+class Rollout:
+    """The looks of one wait. Who was ready once is not asked again while it and the Secret stay the same."""
+
+    def __init__(self, cluster: Cluster, asker: Asker, wanted: Wanted, settings: Settings) -> None:
+        self._cluster = cluster
+        self._asker = asker
+        self._wanted = wanted
+        self._settings = settings
+        self._settled: dict[tuple[str, int], Entry] = {}
+        self._version = ""
+        self._hurried: dict[str, None] = {}
+
+    def look(self) -> Report:
+        """Ask everybody. Replicas come first: a proxy that starts or renews afterwards gets what they have.
+
+        Raises KubeError for what is no matter of one pod.
+        """
+        secret = self._cluster.get(_SECRETS, NAMESPACE, SECRET, metadata_only=True)
+        version = str(((secret or {}).get("metadata") or {}).get("resourceVersion") or "")
+        if version != self._version:
+            self._version, self._settled = version, {}
+        pods = self._cluster.list_objects(_PODS, NAMESPACE, label_selector="app=istiod")
+        moment = written(secret)
+        replicas = self._ask(pods, targets.replica, lambda target: self._replica(target, moment), settle=True)
+        if self._settings.hurry and version:
+            self._hurry(pods, [entry.target for entry in replicas if entry.state == "waiting"])
+        settle = all(entry.state == "ready" for entry in replicas)
+        proxies = self._ask(self._pods(), targets.proxy, self._proxy, settle=settle)
+        return Report(self._cluster.mesh, replicas, proxies, tuple(self._hurried))
+
+    def _pods(self) -> list[dict[str, Any]]:
+        namespaces: Sequence[str | None] = self._settings.namespaces or (None,)
+        return [pod for namespace in namespaces for pod in self._cluster.list_objects(_PODS, namespace)]
+
+    def _ask(
+        self,
+        pods: Iterable[Mapping[str, Any]],
+        recognize: Callable[[Mapping[str, Any]], Target | None],
+        ask: Callable[[Target], Entry | None],
+        *,
+        settle: bool,
+    ) -> tuple[Entry, ...]:
+        found = sorted(filter(None, map(recognize, pods)), key=lambda target: (target.namespace, target.name))
+        open_ = [target for target in found if target.incarnation not in self._settled]
+        with ThreadPoolExecutor(_CONCURRENCY) as pool:
+            asked = {entry.target.incarnation: entry for entry in pool.map(ask, open_) if entry}
+        if settle:
+            self._settled.update({key: entry for key, entry in asked.items() if entry.final})
+        entries = (asked.get(target.incarnation) or self._settled.get(target.incarnation) for target in found)
+        return tuple(filter(None, entries))
+
+    def _replica(self, target: Target, moment: datetime | None) -> Entry | None:
+        try:
+            leaf = self._asker.replica(target)
+        except _STOPPING:
+            raise
+        except MultimeshError as error:
+            if _gone(target, error):
+                return None
+            return Entry(target, "unreachable" if target.running else "waiting", _reason(error))
+        reason = "; ".join(lacking_replica(self._wanted, leaf, moment))
+        return Entry(target, "waiting" if reason else "ready", reason, Held(leaves=(leaf,)))
+
+    def _proxy(self, target: Target) -> Entry | None:
+        if target.unsupported:
+            return Entry(target, "unsupported", target.unsupported)
+        not_started = Entry(target, "ready", "it does not run; when it starts it takes what istiod has")
+        if not target.placed:
+            return not_started
+        try:
+            held = self._asker.proxy(target)
+        except _STOPPING:
+            raise
+        except MultimeshError as error:
+            if _gone(target, error):
+                return None
+            return Entry(target, "unreachable", _reason(error)) if target.running else not_started
+        if held.empty:
+            return Entry(target, "ready", "it uses no certificate of the mesh, it only passes connections through")
+        reason = "; ".join(lacking(self._wanted, held))
+        return Entry(target, "waiting" if reason else "ready", reason, held)
+
+    def _hurry(self, pods: Iterable[Mapping[str, Any]], late: Iterable[Target]) -> None:
+        """A changed pod is synced by its kubelet at once, its Secrets included; otherwise that takes a minute."""
+        uids = {target.incarnation[0] for target in late}
+        for pod in pods:
+            metadata = pod["metadata"]
+            if metadata["uid"] not in uids or (metadata.get("annotations") or {}).get(ANNOTATION) == self._version:
+                continue
+            own = {key: metadata[key] for key in ("name", "namespace", "uid")}
+            body = {"apiVersion": "v1", "kind": "Pod", "metadata": {**own, "annotations": {ANNOTATION: self._version}}}
+            try:
+                self._cluster.apply(_PODS, body, manager=_FIELD_MANAGER)
+            except _STOPPING:
+                raise
+            except KubeError:
+                continue  # it has gone, or is tried again at the next look
+            self._hurried[metadata["name"]] = None
+
+
+def wait(
+    rollout: Rollout,
+    settings: Settings,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> tuple[Report, float]:
+    """Look until everybody is ready, somebody cannot become so, or time is over; the last report and the seconds."""
+    begin = clock()
+    while True:
+        report = rollout.look()
+        passed = clock() - begin
+        left = settings.timeout - passed
+        if report.ready or report.hopeless or left <= 0:
+            return report, passed
+        sleep(min(settings.poll_interval, left))
+
+
+def written(secret: Mapping[str, Any] | None) -> datetime | None:
+    """When a Secret got the data it has, by the API server's clock; None for no Secret."""
+    if secret is None:
+        return None
+    metadata = secret["metadata"]
+    times = [
+        str(entry["time"])
+        for entry in metadata.get("managedFields") or []
+        if "f:data" in (entry.get("fieldsV1") or {}) and entry.get("time")
+    ]
+    return datetime.fromisoformat(max(times, default=str(metadata["creationTimestamp"])))
+
+
+def _gone(target: Target, error: MultimeshError) -> bool:
+    return target.leaving or isinstance(error, NotFoundError)
+
+
+def _reason(error: MultimeshError) -> str:
+    return str(error).rstrip(".")
+
+
+def _count(entries: Iterable[Entry]) -> dict[str, int]:
+    counted = Counter(entry.state for entry in entries)
+    return {state: counted[state] for state in STATES}

@@ -1,0 +1,277 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: trust_rollout
+short_description: Wait until every istiod replica and every proxy of a cluster holds a trust bundle
+version_added: 1.0.0
+description:
+  - Asks every replica of istiod and every proxy of a cluster what it holds, until all hold what is wanted. In a
+    rotation of the root nobody may go on before that.
+  - A proxy is asked through the administration port of its Envoy, which tells the trust bundle, the revocation lists
+    and the certificate in use. A replica of istiod is asked for the certificate it shows on port 15012, which it makes
+    anew whenever it has accepted the content of Secret C(cacerts), and only then.
+  - Both go through the API server (C(pods/portforward)). No command is run in a pod, and no private key is read.
+  - A pod whose proxy does not run is no obstacle, because it takes what istiod has when it starts. Neither is a gateway
+    that only passes connections through and uses no certificate of the mesh.
+author:
+  - The multimesh.istio authors (@multimesh)
+extends_documentation_fragment:
+  - multimesh.istio.connection
+  - multimesh.istio.attributes
+attributes:
+  check_mode:
+    support: full
+    description: Looks once, waits for nobody and writes nothing. Does not fail when somebody is behind.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  roots:
+    description: SHA-256 fingerprints of the roots that everybody must trust.
+    type: list
+    elements: str
+    default: []
+  only_roots:
+    description: Whether O(roots) are all that anybody may trust.
+    type: bool
+    default: false
+  issuer:
+    description:
+      - Subject key identifier, in hexadecimal, of the CA that must have signed the certificate of every proxy and of
+        every replica of istiod.
+    type: str
+  crls:
+    description: Revocation lists that every proxy must check its peers against.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      issuer:
+        description: Subject key identifier, in hexadecimal, of the CA whose list it is.
+        type: str
+        required: true
+      number:
+        description: Lowest number that the list may have. Without it any list will do.
+        type: int
+  namespaces:
+    description: Namespaces whose proxies are asked; all of them unless given.
+    type: list
+    elements: str
+    default: []
+  hurry:
+    description:
+      - Whether to annotate the pods of istiod that are behind, once for each version of the Secret, so that their
+        kubelets hand them the new one at once instead of within a minute or so.
+    type: bool
+    default: false
+  timeout:
+    description: Seconds until everybody has to be ready. With V(0) there is one look.
+    type: int
+    default: 120
+  poll_interval:
+    description: Seconds between two looks. Who was ready is not asked again.
+    type: int
+    default: 2
+  pod_timeout:
+    description: Seconds that a single pod may take to answer.
+    type: int
+    default: 10
+requirements:
+  - cryptography (Python library, on the host that runs the module)
+notes:
+  - Needs the rights to C(list) Pods, in C(istio-system) and in the namespaces that are asked; to C(get) and C(create)
+    C(pods/portforward) there; to C(get) Secret C(cacerts), of which only the metadata is asked for; and with O(hurry)
+    to C(patch) Pods in C(istio-system).
+  - Proxies outside Kubernetes, such as virtual machines, are not seen.
+seealso:
+  - module: multimesh.istio.shared_root_ca
+"""
+
+EXAMPLES = r"""
+- name: Wait until mesh west trusts both roots
+  multimesh.istio.trust_rollout:
+    mesh: west
+    kubeconfig: "{{ mesh_kubeconfig }}"
+    roots: "{{ [old_root_fingerprint, new_root_fingerprint] }}"
+    hurry: true
+    timeout: 300
+
+- name: Wait until everything in mesh west is signed by its new CA
+  multimesh.istio.trust_rollout:
+    mesh: west
+    kubeconfig: "{{ mesh_kubeconfig }}"
+    issuer: 6f0c3c0f5d2a1b0e9d8c7b6a5f4e3d2c1b0a9f8e
+"""
+
+RETURN = r"""
+ready:
+  description: Whether everybody holds what is wanted.
+  returned: always, when the cluster was looked at
+  type: bool
+  sample: true
+line:
+  description: All of it in a line for people.
+  returned: always, when the cluster was looked at
+  type: str
+  sample: "west: istiod 2/2, proxies 16/17; sidecar shop/cart-1: waiting: it does not trust root 0f3c6a1f1d6c"
+seconds:
+  description: How long it took.
+  returned: always, when the cluster was looked at
+  type: int
+  sample: 14
+counts:
+  description: How many replicas of istiod and how many proxies are in which state.
+  returned: always, when the cluster was looked at
+  type: dict
+  sample:
+    replicas: {"ready": 2, "waiting": 0, "unreachable": 0, "unsupported": 0}
+    proxies: {"ready": 16, "waiting": 1, "unreachable": 0, "unsupported": 0}
+hurried:
+  description: Pods of istiod that were annotated.
+  returned: always, when the cluster was looked at
+  type: list
+  elements: str
+  sample: [istiod-7f9c5d6b8-x2x4z]
+replicas:
+  description: The replicas of istiod.
+  returned: always, when the cluster was looked at
+  type: list
+  elements: dict
+  contains: &entry
+    namespace:
+      description: Namespace of the pod.
+      type: str
+      sample: shop
+    name:
+      description: Name of the pod.
+      type: str
+      sample: cart-7d9c5f5b6d-abcde
+    kind:
+      description: V(istiod), V(sidecar), V(gateway), V(waypoint) or V(ztunnel).
+      type: str
+      sample: sidecar
+    state:
+      description:
+        - V(ready); V(waiting), it lacks something; V(unreachable), it did not answer; or V(unsupported), it cannot be
+          asked and ends the wait at once.
+      type: str
+      sample: ready
+    reason:
+      description: Why it is in that state; empty for most that are ready.
+      type: str
+      sample: ""
+    roots:
+      description: SHA-256 fingerprints of the roots it trusts. Those of istiod cannot be read.
+      type: list
+      elements: str
+      sample: [0f3c6a1f1d6c2f6f0e4f6a1e6a53d0a5a0b7e3a9c1d2e3f405162738495a6b7c]
+    issuer:
+      description: Key identifier, in hexadecimal, of the CA that signed its certificate. V(null) without a certificate.
+      type: str
+      sample: 6f0c3c0f5d2a1b0e9d8c7b6a5f4e3d2c1b0a9f8e
+    serial:
+      description: Serial number of its certificate, in hexadecimal. V(null) without a certificate.
+      type: str
+      sample: 4b7d1c09
+    not_before:
+      description: Begin of its certificate's validity, in UTC. V(null) without a certificate.
+      type: str
+      sample: "2026-11-21T09:00:00Z"
+    not_after:
+      description: End of its certificate's validity, in UTC. V(null) without a certificate.
+      type: str
+      sample: "2026-11-22T09:02:00Z"
+    crls:
+      description: Revocation lists it checks its peers against. Those of istiod cannot be read.
+      type: list
+      elements: dict
+      contains:
+        issuer:
+          description: Key identifier, in hexadecimal, of the CA whose list it is.
+          type: str
+          sample: 6f0c3c0f5d2a1b0e9d8c7b6a5f4e3d2c1b0a9f8e
+        number:
+          description: Number of the list.
+          type: int
+          sample: 3
+proxies:
+  description: The proxies.
+  returned: always, when the cluster was looked at
+  type: list
+  elements: dict
+  contains: *entry
+"""
+
+import importlib.util
+import os
+from dataclasses import replace
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import (
+    CONNECTION_OPTIONS,
+    Connection,
+    open_connection,
+)
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.streams import PodStreams
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.transport import Transport
+from ansible_collections.multimesh.istio.plugins.module_utils.rollout.reader import Reader
+from ansible_collections.multimesh.istio.plugins.module_utils.rollout.wait import Report, Rollout, Settings, wait
+from ansible_collections.multimesh.istio.plugins.module_utils.rollout.wanted import Wanted
+
+
+def run(module: AnsibleModule) -> tuple[Report, float]:
+    options = module.params
+    connection = Connection.from_options(options, os.environ)
+    wanted = Wanted.from_options(connection.mesh, options)
+    settings = Settings(options["timeout"], options["poll_interval"], options["namespaces"], options["hurry"])
+    if module.check_mode:
+        settings = replace(settings, timeout=0, hurry=False)
+    credentials = open_connection(connection, pool_size=4)
+    client = Client(Transport(credentials, connection.request_timeout), connection.mesh)
+    reader = Reader(PodStreams(credentials, connection.mesh), options["pod_timeout"])
+    return wait(Rollout(client, reader, wanted, settings), settings)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **CONNECTION_OPTIONS,
+            "roots": {"type": "list", "elements": "str", "default": []},
+            "only_roots": {"type": "bool", "default": False},
+            "issuer": {"type": "str"},
+            "crls": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"issuer": {"type": "str", "required": True}, "number": {"type": "int"}},
+            },
+            "namespaces": {"type": "list", "elements": "str", "default": []},
+            "hurry": {"type": "bool", "default": False},
+            "timeout": {"type": "int", "default": 120},
+            "poll_interval": {"type": "int", "default": 2},
+            "pod_timeout": {"type": "int", "default": 10},
+        },
+        supports_check_mode=True,
+    )
+    if importlib.util.find_spec("cryptography") is None:  # certificates are described with it
+        module.fail_json(msg=missing_required_lib("cryptography"))
+    try:
+        report, seconds = run(module)
+    except MultimeshError as error:
+        module.fail_json(msg=str(error))
+    result = {"changed": bool(report.hurried), "seconds": int(seconds), **report.as_dict()}
+    if not report.ready and not module.check_mode:
+        module.fail_json(msg=report.failure(seconds), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
