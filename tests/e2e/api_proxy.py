@@ -276,10 +276,16 @@ class ApiProxy:
                 stack.callback(listener.close)
                 port = listener.sockets[0].getsockname()[1]
                 self.kubeconfig(mesh).write_text(json.dumps(_kubeconfig(mesh, port), indent=2) + "\n")
-            end = asyncio.Event()
-            self._ready.set_result((asyncio.get_running_loop(), end))
+            loop, end = asyncio.get_running_loop(), asyncio.Event()
+            loop.set_exception_handler(self._note)
+            self._ready.set_result((loop, end))
             await end.wait()
         await self._drop_connections()
+
+    def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Keep what went wrong outside of any task."""
+        error = context.get("exception")
+        self._problems.append(error if isinstance(error, Exception) else RuntimeError(context["message"]))
 
     async def _drop_connections(self) -> None:
         while self._connections:
@@ -291,9 +297,9 @@ class ApiProxy:
         client, server = _Peer(reader, writer), _Lazy(self._servers[mesh])
 
         def over(task: asyncio.Task[None]) -> None:
+            self._connections.discard(task)
             client.abort()
             server.abort()
-            self._connections.discard(task)
 
         connection = asyncio.create_task(self._serve(mesh, client, server))
         self._connections.add(connection)
@@ -492,6 +498,7 @@ class _Peer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._socket = writer.get_extra_info("socket")
         self._ahead: asyncio.Task[bytes] | None = None
 
     def ahead(self) -> asyncio.Task[bytes]:
@@ -549,9 +556,8 @@ class _Peer:
         if self._ahead is not None:
             self._ahead.cancel()
             self._ahead.add_done_callback(lambda task: task.cancelled() or task.exception())
-        open_socket = self._writer.get_extra_info("socket")
-        if open_socket is not None and open_socket.fileno() >= 0:
-            open_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if self._socket.fileno() >= 0:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     async def _take_ahead(self) -> bytes:

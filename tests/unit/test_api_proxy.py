@@ -18,6 +18,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -471,7 +472,9 @@ def test_tls_with_a_client_certificate(tmp_path: Path, connect: Connect) -> None
             with raw(proxy, b"GET /upgrade HTTP/1.1\r\nHost: a\r\n\r\nhasty") as plain:
                 read_until(plain, b"earlyhasty")
             assert server.events.get(timeout=SECONDS) == b"tunnel ended"
-            connection.close()
+            assert len(ask(connection, "GET", "/rest").read()) == 100_000
+            while proxy._connections:  # said goodbye to both sides
+                time.sleep(0.01)
 
 
 @pytest.mark.filterwarnings("error")  # a ResourceWarning is one of them
