@@ -248,11 +248,8 @@ def _services(cluster: Cluster, wanted: Sequence[tuple[str, str]]) -> list[dict[
 
 
 def _services_in(cluster: Cluster, namespace: str, names: set[str]) -> list[dict[str, Any]]:
-    if len(names) == 1:
-        live = [cluster.get(SERVICE, namespace, name) for name in names]
-    else:
-        live = [item for item in cluster.list_objects(SERVICE, namespace) if item["metadata"]["name"] in names]
-    services = sorted((item for item in live if item), key=lambda item: str(item["metadata"]["name"]))
+    live = [item for item in cluster.list_objects(SERVICE, namespace) if item["metadata"]["name"] in names]
+    services = sorted(live, key=lambda item: str(item["metadata"]["name"]))
     selectors = [_selector(service) for service in services]
     if sum(map(bool, selectors)) > _WHOLE_NAMESPACE:
         everything = cluster.list_objects(POD, namespace)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from ansible.errors import AnsibleError
 from ansible.utils.display import Display
+from ansible_collections.multimesh.istio.plugins.module_utils import rbac
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.federation import compute
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object, identity
@@ -60,6 +61,18 @@ def edges(hostvars: Mapping[str, Any], term: str, allow_unknown_addresses: bool 
         lambda inventory, hosts: [edge for host in hosts for edge in compute.edges(inventory, host)],
         allow_unknown_addresses,
     )
+
+
+def rights(
+    hostvars: Mapping[str, Any], host: str, part: str, names: rbac.Names, subject: Mapping[str, Any] | None
+) -> list[Object]:
+    """Manifests of the rights that a part of the collection needs in one cluster, see ``rbac``."""
+
+    def ask(inventory: Inventory, hosts: tuple[str, ...]) -> list[Object]:
+        granted = rbac.permissions(inventory, _single(host, hosts), part, names)
+        return rbac.manifests(part, granted, names, subject)
+
+    return _run(hostvars, host, ask, True)
 
 
 def _run(

@@ -1,0 +1,127 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: rights
+short_description: Roles that let one part of the collection work in a cluster, and no more
+version_added: 1.0.0
+author:
+  - The multimesh.istio authors (@multimesh)
+description:
+  - Computes from the inventory what one part of the collection has to be allowed to do in one cluster, as manifests of
+    C(Role), C(ClusterRole) and their bindings.
+  - The playbook C(multimesh.istio.render) writes them to files. Somebody who may give rights applies those.
+  - Namespaces that the manifests name have to exist.
+positional: _input, host, part
+options:
+  _input:
+    description:
+      - Ansible's C(hostvars), or a mapping of the same shape, host names to variables.
+    type: dict
+    required: true
+  host:
+    description:
+      - Name of a host of group C(meshes), or of a mesh with a single cluster.
+    type: str
+    required: true
+  part:
+    description:
+      - V(federation), role P(multimesh.istio.federation#role). It may read no Secret.
+      - V(ca), role P(multimesh.istio.shared_root_ca#role).
+      - V(custody), for the cluster in which O(multimesh.istio.shared_root_ca#module:custody=secret) keeps the root.
+      - V(rotation), what the playbook C(multimesh.istio.rotate_root_ca) needs beside V(ca).
+      - V(verify), role P(multimesh.istio.verify#role).
+      - V(control-plane), roles P(multimesh.istio.control_plane#role) and P(multimesh.istio.gateway#role). Whoever has
+        these rights can get all others.
+    type: str
+    choices: [federation, ca, custody, rotation, verify, control-plane]
+    required: true
+  subject:
+    description:
+      - Who gets the rights, as in a C(RoleBinding), for example C({kind: Group, name: mesh-operators}).
+      - Unless given, a ServiceAccount C(multimesh-<part>), which is one of the manifests, in C(istio-system), or for
+        V(custody) in O(root_namespace). For V(rotation) it is that of V(ca).
+    type: dict
+  verify_namespace:
+    description:
+      - What O(multimesh.istio.verify#role:main:verify_namespace) is set to.
+    type: str
+    default: multimesh-verify
+  root_namespace:
+    description:
+      - What O(multimesh.istio.shared_root_ca#module:root_namespace) is set to.
+    type: str
+    default: multimesh-istio
+  root_secret:
+    description:
+      - What O(multimesh.istio.shared_root_ca#module:root_secret) is set to.
+    type: str
+    default: shared-root-ca
+seealso:
+  - plugin: multimesh.istio.federation
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Write what the federation part needs in this cluster
+  ansible.builtin.copy:
+    dest: rbac-federation.yml
+    content: "{{ roles | map('to_nice_yaml') | join('---\n') }}"
+    mode: "0644"
+  vars:
+    roles: "{{ hostvars | multimesh.istio.rights(inventory_hostname, 'federation') }}"
+
+- name: Say which namespaces the CA part has rights in, for a group of people
+  ansible.builtin.debug:
+    msg: "{{ roles | selectattr('kind', 'eq', 'Role') | map(attribute='metadata.namespace') }}"
+  vars:
+    roles: "{{ hostvars | multimesh.istio.rights('east', 'ca', subject={'kind': 'Group', 'name': 'pki'}) }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - The manifests, a ServiceAccount first, then a role and its binding for each namespace.
+  type: list
+  elements: dict
+  sample:
+    - apiVersion: rbac.authorization.k8s.io/v1
+      kind: Role
+      metadata:
+        name: multimesh-rotation
+        namespace: istio-system
+        labels:
+          app.kubernetes.io/managed-by: multimesh.istio
+      rules:
+        - apiGroups: [""]
+          resources: [pods]
+          verbs: [patch]
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.multimesh.istio.plugins.module_utils.rbac import Names
+from ansible_collections.multimesh.istio.plugins.plugin_utils import compute
+from ansible_collections.multimesh.istio.plugins.plugin_utils.raw_inventory import plain
+
+
+def rights(
+    hostvars: Mapping[str, Any],
+    host: str,
+    part: str,
+    subject: Mapping[str, Any] | None = None,
+    verify_namespace: str = Names.verify_namespace,
+    root_namespace: str = Names.root_namespace,
+    root_secret: str = Names.root_secret,
+) -> list[dict[str, Any]]:
+    names = Names(plain(verify_namespace), plain(root_namespace), plain(root_secret))
+    return compute.rights(hostvars, host, part, names, plain(subject))
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"rights": rights}

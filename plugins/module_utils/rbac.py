@@ -1,0 +1,279 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The rights that each part of the collection needs in one cluster, and the manifests that give them.
+
+https://kubernetes.io/docs/reference/access-authn-authz/rbac/. Kubernetes cannot limit ``create`` by name, because with
+POST the name is not known yet. All that the collection itself writes goes through server-side apply, where the name
+stands in the URL and the limit holds; a POST is refused.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.federation import compute
+from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import ROOT_NAMESPACE, Object
+from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import nearest
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Inventory
+
+RBAC = "rbac.authorization.k8s.io"
+MANAGED_BY = {"app.kubernetes.io/managed-by": "multimesh.istio"}
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "bind", "escalate")
+
+_NETWORKING = "networking.istio.io"
+_SECURITY = "security.istio.io"
+_IMPORTED = ("serviceentries", "destinationrules", "virtualservices")
+_APPLIED = ("get", "list", "create", "patch", "delete")
+_FEDERATION_SET = "multimesh-federation"
+_PEERS = "multimesh-peers"
+_EXPORTS = "multimesh-exports"
+
+
+@dataclass(frozen=True, order=True)
+class Permission:
+    """One thing that a part may do.
+
+    namespace: '' is the whole cluster. group: '' is the core group. name: of an object, '' is any.
+    """
+
+    namespace: str
+    group: str
+    resource: str
+    verb: str
+    name: str = ""
+
+
+Permissions = frozenset[Permission]
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names that roles let users choose.
+
+    verify_namespace: where role verify plays callers of a whole mesh.
+    root_namespace, root_secret: where custody ``secret`` keeps the root in a management cluster.
+    """
+
+    verify_namespace: str = "multimesh-verify"
+    root_namespace: str = "multimesh-istio"
+    root_secret: str = "shared-root-ca"  # noqa: S105 - a name
+
+
+def permissions(inventory: Inventory, host: str, part: str, names: Names) -> Permissions:
+    """All that a part needs in one cluster; none of it includes another.
+
+    host: name of a cluster in the inventory.
+    part: one of PARTS.
+    Raises MultimeshError.
+    """
+    if part not in _NEEDS:
+        raise MultimeshError(f"{part}: no part of this collection. {nearest(part, PARTS)}.")
+    needs = _NEEDS[part](inventory, host, names)
+    return frozenset(need for need in needs if not _wider(need) & needs)
+
+
+def manifests(part: str, granted: Permissions, names: Names, subject: Mapping[str, Any] | None = None) -> list[Object]:
+    """Roles and bindings that give exactly these permissions. The namespaces have to be there.
+
+    subject: who gets them, as in a RoleBinding. Unless given, a ServiceAccount, which is then among the manifests.
+    Raises MultimeshError.
+    """
+    objects: list[Object] = []
+    if subject is None:
+        name = f"multimesh-{_ACCOUNTS.get(part, part)}"
+        home = names.root_namespace if part == "custody" else ROOT_NAMESPACE
+        subject = {"kind": "ServiceAccount", "name": name, "namespace": home}
+        if part not in _ACCOUNTS:
+            objects.append(_object("v1", "ServiceAccount", name, home, {}))
+    bound = _subject(subject)
+    for namespace in sorted({permission.namespace for permission in granted}):
+        kind = "Role" if namespace else "ClusterRole"
+        name = f"multimesh-{part}"
+        rules = _rules(permission for permission in granted if permission.namespace == namespace)
+        reference = {"apiGroup": RBAC, "kind": kind, "name": name}
+        binding = {"roleRef": reference, "subjects": [bound]}
+        objects.append(_object(f"{RBAC}/v1", kind, name, namespace, {"rules": rules}))
+        objects.append(_object(f"{RBAC}/v1", f"{kind}Binding", name, namespace, binding))
+    return objects
+
+
+# What the parts do
+
+
+def _federation(inventory: Inventory, host: str, _names: Names) -> Permissions:
+    """Role federation: mesh_info with the exports, and the set of federation objects.
+
+    An applied set lists every kind of its members in every namespace that has any (applyset/apply.py, _scan).
+    """
+    own = ROOT_NAMESPACE
+    exporting = _export_namespaces(inventory, host)
+    needs = _inspection(inventory, host)
+    needs |= _grant(own, "", ("configmaps",), ("get", "create", "patch", "delete"), (_FEDERATION_SET, _PEERS))
+    needs |= _grant(own, _NETWORKING, _IMPORTED, ("get", "create", "patch", "delete"))
+    needs |= _grant(own, _NETWORKING, ("gateways",), ("get", "create", "patch", "delete"), (_EXPORTS,))
+    for namespace in {own, *exporting}:
+        needs |= _grant(namespace, "", ("configmaps",), ("list",))
+        needs |= _grant(namespace, _NETWORKING, (*_IMPORTED, "gateways"), ("list",))
+        needs |= _grant(namespace, _SECURITY, ("authorizationpolicies",), ("list",))
+    for namespace in exporting:
+        needs |= _grant(namespace, _SECURITY, ("authorizationpolicies",), _APPLIED)
+    return needs
+
+
+def _ca(_inventory: Inventory, _host: str, _names: Names) -> Permissions:
+    """Role shared_root_ca: mesh_info with read_ca, the two Secrets of a mesh's CA, and the Lease."""
+    own = ROOT_NAMESPACE
+    needs = _reading() | _grant("", "apps", ("daemonsets",), ("list",))
+    needs |= _grant(own, "", ("secrets",), ("get", "create", "patch"), ("cacerts", "multimesh-next-ca"))
+    needs |= _grant(own, "", ("secrets",), ("get",), ("istio-ca-secret",))
+    lease = ("multimesh-shared-root-ca",)
+    return needs | _grant(own, "coordination.k8s.io", ("leases",), ("get", "create", "patch"), lease)
+
+
+def _custody(_inventory: Inventory, _host: str, names: Names) -> Permissions:
+    """Custody ``secret`` in its management cluster: the Secret, and the ledger in ConfigMaps whose number grows."""
+    needs = _grant(names.root_namespace, "", ("secrets",), ("get", "create", "patch"), (names.root_secret,))
+    return needs | _grant(names.root_namespace, "", ("configmaps",), ("get", "create", "patch"))
+
+
+def _rotation(_inventory: Inventory, _host: str, _names: Names) -> Permissions:
+    """What rotate_root_ca needs beside ``ca``: module trust_rollout asks every proxy, and hurries istiod's pods."""
+    needs = _grant("", "", ("pods",), ("list",)) | _grant("", "", ("pods/portforward",), ("get", "create"))
+    return needs | _grant(ROOT_NAMESPACE, "", ("pods",), ("patch",))
+
+
+def _verify(inventory: Inventory, host: str, names: Names) -> Permissions:
+    """Role verify: mesh_info with the exports, and pods that call as everyone whom an edge admits."""
+    callers = {caller["namespace"] for edge in compute.edges(inventory, host) for caller in edge["callers"]}
+    namespaces = {namespace or names.verify_namespace for namespace in callers} | {names.verify_namespace}
+    needs = _inspection(inventory, host) | _grant("", "", ("namespaces",), ("get",), sorted(namespaces))
+    for namespace in namespaces:
+        needs |= _grant(namespace, "", ("pods",), ("get", "create", "patch", "delete"))
+        needs |= _grant(namespace, "", ("pods/log", "serviceaccounts"), ("get",))
+    return needs
+
+
+def _control_plane(_inventory: Inventory, _host: str, _names: Names) -> Permissions:
+    """Roles control_plane and gateway: Helm with Istio's charts, which write roles, webhooks and definitions.
+
+    Whoever may write roles and bind them may do everything; the list says what is used, it does not protect.
+    """
+    own, changed = ROOT_NAMESPACE, ("get", "list", "watch", "create", "update", "patch", "delete")
+    admission = (
+        "mutatingwebhookconfigurations",
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings",
+        "validatingwebhookconfigurations",
+    )
+    needs = _grant("", "", ("namespaces",), ("get", "create"))
+    needs |= _grant("", "apiextensions.k8s.io", ("customresourcedefinitions",), changed)
+    needs |= _grant("", "admissionregistration.k8s.io", admission, changed)
+    needs |= _grant("", RBAC, ("clusterroles", "clusterrolebindings"), changed)
+    needs |= _grant("", RBAC, ("clusterroles",), ("bind", "escalate"))
+    needs |= _grant("", "apps", ("daemonsets",), ("list",))
+    needs |= _grant(own, RBAC, ("roles", "rolebindings"), changed)
+    needs |= _grant(own, RBAC, ("roles",), ("bind", "escalate"))
+    needs |= _grant(own, "", ("configmaps", "secrets", "serviceaccounts", "services"), changed)  # Helm keeps Secrets
+    needs |= _grant(own, "", ("endpoints", "events", "pods"), ("get", "list", "watch"))
+    needs |= _grant(own, "apps", ("deployments",), changed)
+    needs |= _grant(own, "apps", ("replicasets",), ("get", "list", "watch"))
+    needs |= _grant(own, "autoscaling", ("horizontalpodautoscalers",), changed)
+    needs |= _grant(own, "discovery.k8s.io", ("endpointslices",), changed)
+    needs |= _grant(own, "networking.k8s.io", ("networkpolicies",), changed)
+    needs |= _grant(own, "policy", ("poddisruptionbudgets",), changed)
+    needs |= _grant(own, "telemetry.istio.io", ("telemetries",), changed)
+    return needs | _grant(own, _SECURITY, ("peerauthentications",), changed)
+
+
+def _inspection(inventory: Inventory, host: str) -> Permissions:
+    """mesh_info with the exports of the cluster (mesh_info.py, _services_in)."""
+    needs = _reading()
+    for namespace in _export_namespaces(inventory, host):
+        needs |= _grant(namespace, "", ("pods", "services"), ("list",))
+        needs |= _grant(namespace, "apps", ("daemonsets", "deployments", "statefulsets"), ("list",))
+    return needs
+
+
+def _reading() -> Permissions:
+    """mesh_info without exports. Secrets are not asked for, and DaemonSets in one namespace will do."""
+    own = ROOT_NAMESPACE
+    needs = _grant(own, "", ("services",), ("list",)) | _grant(own, "apps", ("daemonsets", "deployments"), ("list",))
+    return needs | _grant(own, "", ("configmaps",), ("get",), (_PEERS, "istio-ca-root-cert"))
+
+
+_NEEDS: dict[str, Callable[[Inventory, str, Names], Permissions]] = {
+    "federation": _federation,
+    "ca": _ca,
+    "custody": _custody,
+    "rotation": _rotation,
+    "verify": _verify,
+    "control-plane": _control_plane,
+}
+PARTS = tuple(_NEEDS)
+_ACCOUNTS = {"rotation": "ca"}
+"""Parts that are done as the account of another one."""
+
+
+def _export_namespaces(inventory: Inventory, host: str) -> set[str]:
+    return {export.namespace for export in inventory.clusters[host].exports}
+
+
+def _wider(permission: Permission) -> Permissions:
+    """Those that would include it."""
+    everywhere, any_name = replace(permission, namespace=""), replace(permission, name="")
+    return frozenset({everywhere, any_name, replace(everywhere, name="")} - {permission})
+
+
+def _grant(
+    namespace: str, group: str, resources: Iterable[str], verbs: Iterable[str], names: Iterable[str] = ("",)
+) -> Permissions:
+    return frozenset(
+        Permission(namespace, group, resource, verb, name) for resource, verb, name in product(resources, verbs, names)
+    )
+
+
+# Manifests
+
+
+def _rules(granted: Iterable[Permission]) -> list[Object]:
+    """As few rules as say the same, in a stable order: resources that are alike, and names that are, stand together."""
+    names: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for permission in granted:
+        names[permission.group, permission.resource, permission.verb].add(permission.name)
+    verbs: dict[tuple[str, str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for (group, resource, verb), found in names.items():
+        limits = ("",) if "" in found else tuple(sorted(found))  # any name includes every one
+        verbs[group, resource, limits].append(verb)
+    resources: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(list)
+    for (group, resource, limits), used in verbs.items():
+        resources[group, limits, tuple(sorted(used, key=VERBS.index))].append(resource)
+    rules = []
+    for (group, limits, actions), alike in sorted(resources.items(), key=lambda item: (item[0][0], sorted(item[1]))):
+        limit: Object = {} if limits == ("",) else {"resourceNames": list(limits)}
+        rules.append({"apiGroups": [group], "resources": sorted(alike), **limit, "verbs": list(actions)})
+    return rules
+
+
+def _subject(given: Mapping[str, Any]) -> Object:
+    kind, name, namespace = given.get("kind"), given.get("name"), given.get("namespace")
+    if kind in ("User", "Group") and name and namespace is None:
+        return {"apiGroup": RBAC, "kind": kind, "name": name}
+    if kind == "ServiceAccount" and name and namespace:
+        return {"kind": kind, "name": name, "namespace": namespace}
+    raise MultimeshError(
+        f"subject: expected kind User or Group with a name, or kind ServiceAccount with name and namespace, found "
+        f"{dict(given)}. Name one such as {{kind: Group, name: mesh-operators}}."
+    )
+
+
+def _object(api_version: str, kind: str, name: str, namespace: str, body: Mapping[str, Any]) -> Object:
+    metadata: Object = {"name": name, "labels": dict(MANAGED_BY)}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body}

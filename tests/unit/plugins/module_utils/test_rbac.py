@@ -1,0 +1,220 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What each part may do, and that the manifests say exactly that. Whether it is enough, and needed, e2e tests show."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+from ansible_collections.multimesh.istio.plugins.module_utils import rbac
+from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.federation import compute, peers
+from ansible_collections.multimesh.istio.plugins.module_utils.pki import cacerts
+from ansible_collections.multimesh.istio.plugins.module_utils.rbac import Names, Permission, permissions
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.plugins.module_utils.model.build import export, host, inventory
+
+INVENTORY = inventory(
+    east=host(export("reviews", "west"), export("ledger", namespace="vault"), address="192.0.2.1"),
+    west=host(
+        export(
+            "carts",
+            {"mesh": "east", "namespace": "shop", "service_account": "till"},
+            {"mesh": "east", "namespace": "kiosk"},
+            namespace="carts",
+        ),
+        address="192.0.2.2",
+    ),
+)
+PLURALS = {"AuthorizationPolicy": "authorizationpolicies", "ConfigMap": "configmaps", "Gateway": "gateways"} | {
+    "DestinationRule": "destinationrules",
+    "ServiceEntry": "serviceentries",
+    "VirtualService": "virtualservices",
+}
+PARTS = [part for part in rbac.PARTS if part != "control-plane"]
+
+
+NAMES = Names("probes", "roots", "root")
+
+
+def needs(part: str, cluster: str = "east") -> rbac.Permissions:
+    return permissions(INVENTORY, cluster, part, NAMES)
+
+
+def manifests(part: str, granted: rbac.Permissions, subject: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    return rbac.manifests(part, granted, NAMES, subject)
+
+
+def told(part: str, **options: Any) -> dict[tuple[str, str], dict[str, Any]]:
+    """Manifests by kind and namespace."""
+    objects = manifests(part, needs(part), **options)
+    found = {(item["kind"], item["metadata"].get("namespace", "")): item for item in objects}
+    assert len(found) == len(objects)
+    return found
+
+
+def allowed(objects: list[dict[str, Any]]) -> set[Permission]:
+    """What roles allow, as Kubernetes reads them."""
+    return {
+        Permission(item["metadata"].get("namespace", ""), group, resource, verb, name)
+        for item in objects
+        if item["kind"] in ("Role", "ClusterRole")
+        for rule in item["rules"]
+        for group, resource, verb, name in product(
+            rule["apiGroups"], rule["resources"], rule["verbs"], rule.get("resourceNames", [""])
+        )
+    }
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_nobody_lists_secrets_or_writes_roles(part: str) -> None:
+    for permission in needs(part):
+        assert permission.group != rbac.RBAC
+        if permission.resource == "secrets":
+            assert permission.name
+            assert permission.verb in ("get", "create", "patch")
+
+
+def test_federation_sees_no_secret_and_nothing_of_the_whole_cluster() -> None:
+    assert {permission.namespace for permission in needs("federation")} == {"istio-system", "books", "vault"}
+    assert "secrets" not in {permission.resource for permission in needs("federation")}
+
+
+def test_federation_writes_only_where_it_has_objects() -> None:
+    written = {
+        (permission.namespace, permission.resource, permission.name)
+        for permission in needs("federation")
+        if permission.verb in ("create", "patch", "delete")
+    }
+    assert written == {
+        ("istio-system", "configmaps", "multimesh-federation"),
+        ("istio-system", "configmaps", "multimesh-peers"),
+        ("istio-system", "serviceentries", ""),
+        ("istio-system", "destinationrules", ""),
+        ("istio-system", "virtualservices", ""),
+        ("istio-system", "gateways", "multimesh-exports"),
+        ("books", "authorizationpolicies", ""),
+        ("vault", "authorizationpolicies", ""),
+    }
+    for item in compute.federation(INVENTORY, "east"):
+        place = item["metadata"]["namespace"], PLURALS[item["kind"]]
+        assert (*place, "") in written or (*place, item["metadata"]["name"]) in written
+
+
+def test_ca_may_do_this_and_no_more() -> None:
+    assert allowed(manifests("ca", needs("ca"))) == {
+        Permission("", "apps", "daemonsets", "list"),
+        Permission("istio-system", "", "configmaps", "get", "istio-ca-root-cert"),
+        Permission("istio-system", "", "configmaps", "get", peers.NAME),
+        *(
+            Permission("istio-system", "", "secrets", verb, name)
+            for verb in ("get", "create", "patch")
+            for name in (cacerts.SECRET, "multimesh-next-ca")
+        ),
+        Permission("istio-system", "", "secrets", "get", cacerts.SELF_SIGNED),
+        Permission("istio-system", "", "services", "list"),
+        Permission("istio-system", "apps", "deployments", "list"),
+        *(
+            Permission("istio-system", "coordination.k8s.io", "leases", verb, "multimesh-shared-root-ca")
+            for verb in ("get", "create", "patch")
+        ),
+    }
+
+
+def test_custody_has_its_own_namespace_in_its_own_cluster() -> None:
+    assert {(item["kind"], item["metadata"]["namespace"]) for item in manifests("custody", needs("custody"))} == {
+        ("ServiceAccount", "roots"),
+        ("Role", "roots"),
+        ("RoleBinding", "roots"),
+    }
+    assert Permission("roots", "", "secrets", "patch", "root") in needs("custody")
+
+
+def test_verify_has_pods_where_callers_are_played() -> None:
+    played = {permission.namespace for permission in needs("verify") if permission.resource == "pods/log"}
+    assert played == {"shop", "kiosk", "probes"}
+    seen = {permission.name for permission in needs("verify") if permission.resource == "namespaces"}
+    assert seen == played
+
+
+def test_rotation_is_done_as_the_account_of_the_ca() -> None:
+    binding = told("rotation")["ClusterRoleBinding", ""]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "multimesh-ca", "namespace": "istio-system"}]
+    assert ("ServiceAccount", "istio-system") not in told("rotation")
+    assert ("ServiceAccount", "istio-system") in told("ca")
+
+
+def test_an_export_of_istios_own_namespace() -> None:
+    own = inventory(east=host(export("a", "west", namespace="istio-system"), address="192.0.2.1"), west=host())
+    granted = permissions(own, "east", "federation", NAMES)
+    [account, role, binding] = manifests("federation", granted)
+    assert [item["kind"] for item in (account, role, binding)] == ["ServiceAccount", "Role", "RoleBinding"]
+    assert allowed([role]) == granted
+
+
+def test_manifests() -> None:
+    labels = {"app.kubernetes.io/managed-by": "multimesh.istio"}
+    assert manifests("rotation", needs("rotation"), {"kind": "Group", "name": "pki"})[2:] == [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": {"name": "multimesh-rotation", "labels": labels, "namespace": "istio-system"},
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": "multimesh-rotation", "labels": labels, "namespace": "istio-system"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "multimesh-rotation"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "pki"}],
+        },
+    ]
+
+
+@pytest.mark.parametrize("cluster", ["east", "west"])
+@pytest.mark.parametrize("part", rbac.PARTS)
+def test_rules_are_few(part: str, cluster: str) -> None:
+    for item in manifests(part, needs(part, cluster)):
+        rules = item.get("rules", [])
+        assert len(rules) <= 16
+        assert len({str(rule) for rule in rules}) == len(rules)
+
+
+some = st.builds(
+    Permission,
+    st.sampled_from(["", "a", "b"]),
+    st.sampled_from(["", "apps"]),
+    st.sampled_from(["x", "y", "z"]),
+    st.sampled_from(rbac.VERBS),
+    st.sampled_from(["", "one", "two"]),
+)
+
+
+@given(st.frozensets(some))
+def test_manifests_say_exactly_what_is_granted(granted: frozenset[Permission]) -> None:
+    said = allowed(manifests("federation", granted))
+    wide = {permission for permission in granted if not permission.name}
+    narrow = {
+        permission
+        for permission in granted
+        if Permission(permission.namespace, permission.group, permission.resource, permission.verb) not in wide
+    }
+    assert said == wide | narrow
+
+
+@pytest.mark.parametrize(
+    "subject", [{}, {"kind": "ServiceAccount", "name": "a"}, {"kind": "Robot", "name": "a"}, {"kind": "Group"}]
+)
+def test_a_subject_that_is_none(subject: dict[str, str]) -> None:
+    with pytest.raises(MultimeshError, match="subject: expected kind User or Group with a name"):
+        manifests("ca", needs("ca"), subject)
+
+
+def test_a_part_that_is_none() -> None:
+    with pytest.raises(MultimeshError, match=r"federatoin: no part of this collection\. Did you mean 'federation'\."):
+        needs("federatoin")
