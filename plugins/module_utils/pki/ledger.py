@@ -112,7 +112,7 @@ class Entry:
 def read(text: bytes) -> tuple[Entry, ...]:
     """All entries, oldest first.
 
-    A last line without its end, left by a process that died while it wrote, is no entry yet.
+    A last line that breaks off, left by a process that died while it wrote, is no entry yet.
     Raises LedgerError for everything else that append does not write.
     """
     return tuple(starmap(_entry, _lines(text)))
@@ -164,12 +164,12 @@ def table(entries: Iterable[Entry]) -> str:
 def _checked(text: bytes) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
     """Number, raw bytes and content of every whole line, once its chain is found unbroken."""
     before: list[bytes] = []
-    for number, line in enumerate(text.split(b"\n")[:-1], 1):
-        try:
-            content = json.loads(line)
-        except (ValueError, RecursionError):
-            content = None
-        if not isinstance(content, dict):
+    *lines, last = text.split(b"\n")
+    if _parsed(last) is not None:  # whole, an editor has taken its end away: a line that breaks off is no JSON
+        lines.append(last)
+    for number, line in enumerate(lines, 1):
+        content = _parsed(line)
+        if content is None:
             raise _changed(number, "it is no line of a ledger")
         if content.get("previous") != _hash(before):
             raise _changed(
@@ -177,6 +177,14 @@ def _checked(text: bytes) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
             )
         yield number, line, content
         before = [line]
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _lines(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -26,7 +26,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.ledger import 
 RUN = "run.json"
 """Holds which run changes CAs, since when and until when."""
 
-_ONCE = ("ca-issued", "ca-revoked")
+_ONCE = ("root-made", "root-taken-over", "root-retired", "ca-issued", "ca-revoked")
 """What happens to a certificate once only: a run that was killed and is repeated adds no second entry."""
 
 _FRESH = 0.8

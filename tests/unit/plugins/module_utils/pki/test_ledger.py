@@ -76,7 +76,13 @@ def test_each_line_holds_the_hash_of_the_one_before() -> None:
     assert ledger.head(b"") == "0" * 64
 
 
-@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_whole_last_line_counts_without_its_end() -> None:
+    assert ledger.read(TEXT[:-1]) == ledger.read(TEXT)
+    assert ledger.append(TEXT[:-1], []) == TEXT
+    assert ledger.head(TEXT[:-1]) == ledger.head(TEXT)
+
+
+@pytest.mark.parametrize("cut", range(2, 60, 7))
 def test_a_torn_last_line_is_no_entry_and_goes_with_the_next_one(cut: int) -> None:
     torn = TEXT[:-cut]
     assert ledger.read(torn) == (MADE, ISSUED)
