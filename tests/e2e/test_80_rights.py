@@ -9,10 +9,14 @@ pods are only written, and a request that got past authorization is told from on
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ import pytest
 import yaml
 from ansible_collections.multimesh.istio.plugins.module_utils import rbac
 from ansible_collections.multimesh.istio.plugins.module_utils.federation import compute
+from ansible_collections.multimesh.istio.plugins.module_utils.kube import lease
 from ansible_collections.multimesh.istio.plugins.module_utils.model.inventory import parse
 from ansible_collections.multimesh.istio.plugins.module_utils.rbac import Names, Permission, Permissions
 
@@ -263,3 +268,59 @@ def test_federation_needs_each_right(cluster: ApiCluster, federation: Account, m
     names(missing, results)
     if adopts:
         hold(cluster)  # so that the next one can remove them
+
+
+# The Lease
+
+
+def test_a_lease_on_a_real_server(cluster: ApiCluster) -> None:
+    """Dry runs tell the server's time, and the resourceVersion decides: what fakes only claim."""
+    client, now = cluster.client(), datetime.now(UTC)
+    name, minutes = "multimesh-shared-root-ca", timedelta(minutes=5)
+
+    def acquire(holder: str, duration: timedelta = minutes, **options: Any) -> str | None:
+        # a clock that is a year wrong
+        return lease.acquire(client, name, holder, duration, now + timedelta(days=365), **options)
+
+    cluster.kubectl("delete", "lease", "-n", "istio-system", name, "--ignore-not-found")
+    assert acquire("run A") is None
+    with pytest.raises(lease.LeaseHeldError, match="run A"):
+        acquire("run B")
+    lease.release(client, name, "run B")
+    assert acquire("run A", timedelta(seconds=1)) is None
+    taken_from = None
+    while taken_from is None:
+        with contextlib.suppress(lease.LeaseHeldError):
+            taken_from = acquire("run B")
+    assert taken_from == "run A"
+    lease.release(client, name, "run B")
+    freeze = '{"spec": {"holderIdentity": "change freeze, ask Alice", "leaseDurationSeconds": 604800}}'
+    cluster.kubectl("patch", "lease", "-n", "istio-system", name, "--type=merge", "-p", freeze)
+    with pytest.raises(lease.LeaseHeldError, match=r"change freeze, ask Alice, since .*, until 20") as caught:
+        acquire("run C")
+    days_left = (datetime.fromisoformat(re.search(r"until (\S+)", str(caught.value))[1]) - now).days
+    assert days_left in (6, 7)
+    assert acquire("run C", break_held=True) == "change freeze, ask Alice"
+    lease.release(client, name, "run C")
+    held = cluster.get("lease", "istio-system", name)
+    assert held["spec"]["holderIdentity"] == ""
+    assert held["spec"]["leaseTransitions"] == 2
+
+
+def test_of_runs_that_find_no_lease_one_wins(cluster: ApiCluster) -> None:
+    now, name = datetime.now(UTC), "multimesh-race"
+    clients = [cluster.client() for _number in range(6)]
+
+    def compete(number: int) -> str:
+        try:
+            lease.acquire(clients[number], name, f"run {number}", timedelta(minutes=5), now)
+        except lease.LeaseHeldError as error:
+            return error.holder
+        return f"run {number}"
+
+    for _round in range(5):
+        cluster.kubectl("delete", "lease", "-n", "istio-system", name, "--ignore-not-found")
+        with ThreadPoolExecutor(len(clients)) as pool:
+            winners = set(pool.map(compete, range(len(clients))))
+        assert len(winners) == 1
+        assert winners == {cluster.get("lease", "istio-system", name)["spec"]["holderIdentity"]}
