@@ -22,8 +22,9 @@ GREETER_PORTS = [
     {"number": 80, "name": "http", "protocol": "HTTP", "target_port": 8080},
     {"number": 8079, "name": "grpc", "protocol": "GRPC"},
     {"number": 9000, "name": "tcp", "protocol": "TCP"},
+    {"number": 8081, "name": "tcp-web", "protocol": "TCP"},
 ]
-SERVICE_PORTS = {"http": 80, "grpc": 8079, "tcp": 9000, "tls": 8443}
+SERVICE_PORTS = {"http": 80, "grpc": 8079, "tcp": 9000, "tcp-web": 8081, "tls": 8443}
 """Ports of the Services; ``tls`` is exported by nobody."""
 LEDGER = {
     "service": "ledger",

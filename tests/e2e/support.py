@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import os
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from tests.lab.api import Lab
 
@@ -125,6 +128,25 @@ def held(federation: Federation, mesh: str) -> dict[tuple[str, str, str], str]:
         (item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]): item["metadata"]["resourceVersion"]
         for item in items
     }
+
+
+@dataclass(frozen=True)
+class Ca:
+    """Fingerprints of what Secret cacerts of a mesh holds."""
+
+    signer: str
+    roots: tuple[str, ...]
+
+
+def cacerts(federation: Federation, mesh: str) -> Ca:
+    """The CA of a mesh."""
+    data = federation.kubectl_json(mesh, "get", "secret", "-n", "istio-system", "cacerts")["data"]
+
+    def prints(file: str) -> tuple[str, ...]:
+        certificates = x509.load_pem_x509_certificates(base64.b64decode(data[file]))
+        return tuple(certificate.fingerprint(hashes.SHA256()).hex() for certificate in certificates)
+
+    return Ca(prints("ca-cert.pem")[0], prints("root-cert.pem"))
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:

@@ -18,7 +18,9 @@ CA_CERT = "ca-cert.pem"
 CA_KEY = "ca-key.pem"
 CERT_CHAIN = "cert-chain.pem"
 ROOT_CERT = "root-cert.pem"
+CA_CRL = "ca-crl.pem"
 FILES = (CA_CERT, CA_KEY, CERT_CHAIN, ROOT_CERT)
+"""What has to be there; CA_CRL may."""
 
 ISTIO_GENERATED = "istio-generated"
 """Marks a Secret that istiod wrote itself; never written here."""

@@ -108,6 +108,11 @@ def issuer_key_id(crl: x509.CertificateRevocationList) -> str:
     return (_key_id(crl) or b"").hex()
 
 
+def distinct(crls: Iterable[x509.CertificateRevocationList]) -> tuple[x509.CertificateRevocationList, ...]:
+    """Each list once, in the order they came."""
+    return tuple({_der(crl): crl for crl in crls}.values())
+
+
 def describe(crl: x509.CertificateRevocationList, now: datetime) -> dict[str, Any]:
     """Describe one list in words and numbers that may be shown to anybody.
 

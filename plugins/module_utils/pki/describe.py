@@ -61,6 +61,7 @@ def describe(certificate: x509.Certificate, now: datetime | None = None) -> dict
         "is_ca": is_ca(certificate),
         "self_signed": signed_by(certificate, certificate),
         "uri_constraints": permitted(certificate, x509.UniformResourceIdentifier),
+        "key_id": key_id(certificate),
     }
 
 
@@ -70,7 +71,8 @@ def describe_pem(pem: str | bytes, now: datetime | None = None) -> list[dict[str
     now: time that days_left counts from, default: the clock.
     Keys: subject and issuer (RFC 4514), serial (hexadecimal), fingerprint_sha256 (lower-case hexadecimal), not_before
     and not_after (ISO 8601, UTC), days_left (whole days, negative once expired), is_ca, self_signed,
-    uri_constraints (permitted URI hosts, empty where there is no name constraint). Blocks of other kinds are skipped.
+    uri_constraints (permitted URI hosts, empty where there is no name constraint), key_id (subject key identifier,
+    hexadecimal, None where there is none). Blocks of other kinds are skipped.
     Raises UnreadableCertificate when the file holds no certificate, or one that cannot be parsed.
     """
     content = pem.encode("utf-8", "replace") if isinstance(pem, str) else pem
@@ -80,6 +82,15 @@ def describe_pem(pem: str | bytes, now: datetime | None = None) -> list[dict[str
         reasons = "; ".join(read.defects) or "it has blocks of other kinds only"
         raise UnreadableCertificate(f"no certificate can be read: {reasons}")
     return [describe(parse(block.der), now) for block in blocks]
+
+
+def shown(text: str, most: int = 100) -> str:
+    """Text out of a certificate as it may be printed: one line, without control characters, not too long.
+
+    most: characters of the text that are kept.
+    """
+    kept = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[:most])
+    return kept if len(text) <= most else f"{kept}..."
 
 
 def iso(moment: datetime) -> str:
@@ -93,6 +104,14 @@ def is_ca(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
+
+
+def key_id(certificate: x509.Certificate) -> str | None:
+    """Subject key identifier, lower-case hexadecimal; None where there is none."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+    except x509.ExtensionNotFound:
+        return None
 
 
 def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

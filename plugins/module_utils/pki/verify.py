@@ -17,10 +17,11 @@ from itertools import pairwise
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from ansible_collections.multimesh.istio.plugins.module_utils.pki import keys, pem
+from ansible_collections.multimesh.istio.plugins.module_utils.pki import crl, keys, pem
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import ISTIOD_DNS, Authority, issue_leaf
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.bundle import (
     CA_CERT,
+    CA_CRL,
     CA_KEY,
     CERT_CHAIN,
     FILES,
@@ -33,8 +34,11 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe impor
     iso,
     parse,
     permitted,
+    shown,
     signed_by,
 )
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.finding import Finding
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.form import form_findings
 
 with contextlib.suppress(ImportError):  # the modules report a missing library
     from cryptography import x509
@@ -43,23 +47,6 @@ with contextlib.suppress(ImportError):  # the modules report a missing library
     from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
 
 _E = TypeVar("_E", bound="x509.ExtensionType")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing wrong.
-
-    name: what kind of thing, stable, for programs and tests.
-    where: the file, for example ``ca-cert.pem``.
-    what: what was found and what was expected, a clause without a full stop.
-    """
-
-    name: str
-    where: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what} ({self.name})"
 
 
 @dataclass(frozen=True)
@@ -88,6 +75,10 @@ def verify_bundle(data: Mapping[str, bytes], expected: Expectation, now: datetim
     roots = files.get(ROOT_CERT, [])
     findings += _roots(roots, expected.roots, now)
     for ca in files.get(CA_CERT, [])[:1]:
+        if CA_CRL in data:
+            own = [ca, *roots]
+            # lists of the other meshes' CAs belong there too, and their certificates are not here to check them with
+            findings += [one for one in crl.findings(data[CA_CRL], own, now, signer=ca) if one.name != "unknown-issuer"]
         findings += intermediate_findings(ca, CA_CERT, expected, now)
         findings += _chain(ca, files.get(CERT_CHAIN, []), roots)
         if len(files[CA_CERT]) > 1:
@@ -97,6 +88,14 @@ def verify_bundle(data: Mapping[str, bytes], expected: Expectation, now: datetim
         elif key is not None and not findings:
             findings += _throwaway_leaf(Authority(ca, key), expected, now)
     return tuple(dict.fromkeys(findings))
+
+
+def candidate_findings(candidate: Authority, expected: Expectation, now: datetime) -> tuple[Finding, ...]:
+    """Everything that makes a CA unfit to become the one of this mesh; it has signed certificates for the trial."""
+    findings = list(intermediate_findings(candidate.certificate, CA_CERT, expected, now))
+    if keys.public_der(candidate.key.public_key()) != _public_der(candidate.certificate):
+        findings.append(Finding("key-mismatch", CA_KEY, f"it is not the key of {CA_CERT}"))
+    return tuple(findings or _throwaway_leaf(candidate, expected, now))
 
 
 def certificates(content: bytes) -> list[x509.Certificate]:
@@ -109,6 +108,7 @@ def root_findings(root: x509.Certificate, where: str, now: datetime) -> tuple[Fi
     findings = list(_authority(root, where, now))
     if not signed_by(root, root):
         findings.append(Finding("not-self-signed", where, "it is not signed by itself, so it is no root"))
+    findings += _issuer_reference(root, root, where)
     constraints = _extension(root, x509.BasicConstraints)
     if constraints is not None and constraints.value.path_length == 0:
         findings.append(Finding("path-length", where, "its path length 0 leaves no room for the meshes' intermediates"))
@@ -133,9 +133,16 @@ def intermediate_findings(
     if uris not in ([], [f"spiffe://{expected.trust_domain}"]):
         findings.append(
             Finding(
-                "trust-domain", where, f"it is named {', '.join(uris)}, expected spiffe://{expected.trust_domain} alone"
+                "trust-domain",
+                where,
+                f"it is named {shown(', '.join(uris))}, expected spiffe://{expected.trust_domain} alone",
             )
         )
+    if certificate.subject in [root.subject for root in expected.roots]:
+        findings.append(Finding("subject", where, "its subject is that of a root, and verifiers may take one for the other"))
+    if _public_der(certificate) in [_public_der(root) for root in expected.roots]:
+        what = "its key is that of a root, so it can sign whatever its name constraint forbids"
+        findings.append(Finding("shared-key", where, what))
     issuers = [root for root in expected.roots if signed_by(certificate, root)]
     if not issuers:
         findings.append(
@@ -147,13 +154,7 @@ def intermediate_findings(
             )
         )
     for root in issuers[:1]:
-        own, issued = _extension(root, x509.SubjectKeyIdentifier), _extension(certificate, x509.AuthorityKeyIdentifier)
-        if own is not None and issued is not None and own.value.digest != issued.value.key_identifier:
-            findings.append(
-                Finding(
-                    "key-identifier", where, "its authority key identifier is not the root's subject key identifier"
-                )
-            )
+        findings += _issuer_reference(certificate, root, where)
         if certificate.not_valid_after_utc > root.not_valid_after_utc:
             findings.append(
                 Finding("outlives-root", where, f"it ends after its root, which ends {iso(root.not_valid_after_utc)}")
@@ -202,10 +203,6 @@ def _layout(data: Mapping[str, bytes]) -> Iterator[Finding]:
         yield Finding("istio-generated", ISTIO_GENERATED, "istiod made this CA itself and will write it again")
     if "tls.crt" in data:
         yield Finding("tls-layout", "tls.crt", f"its presence makes istiod read the tls.* files instead of {CA_CERT}")
-    if "ca-crl.pem" in data:
-        yield Finding(
-            "foreign-crl", "ca-crl.pem", "it is not written by this collection, and once expired refuses all peers"
-        )
 
 
 def _certificates(name: str, content: bytes, findings: list[Finding]) -> Iterator[x509.Certificate]:
@@ -250,6 +247,33 @@ def _private_key(content: bytes, findings: list[Finding]) -> keys.PrivateKey | N
     return key
 
 
+def _issuer_reference(certificate: x509.Certificate, issuer: x509.Certificate, where: str) -> Iterator[Finding]:
+    """What the authority key identifier says of the issuer has to be so: OpenSSL looks for another one otherwise."""
+    own, reference = _extension(issuer, x509.SubjectKeyIdentifier), _extension(certificate, x509.AuthorityKeyIdentifier)
+    if own is None or reference is None:
+        return
+    said = reference.value
+    if said.key_identifier is not None and said.key_identifier != own.value.digest:
+        what = "its authority key identifier is not the subject key identifier of its issuer"
+        yield Finding("key-identifier", where, what)
+    if said.authority_cert_issuer is not None and said.authority_cert_issuer != [x509.DirectoryName(issuer.issuer)]:
+        yield Finding("key-identifier", where, "its authority key identifier names another issuer of its issuer")
+    if said.authority_cert_serial_number not in (None, issuer.serial_number):
+        yield Finding("key-identifier", where, "its authority key identifier has another serial number than its issuer")
+
+
+def _ambiguous(roots: Sequence[x509.Certificate]) -> Iterator[Finding]:
+    """Two roots that verifiers cannot tell apart: some try only one of them."""
+    keys_by_name: dict[tuple[x509.Name, bytes], set[bytes]] = {}
+    for root in roots:
+        own = _extension(root, x509.SubjectKeyIdentifier)
+        keys_by_name.setdefault((root.subject, own.value.digest if own is not None else b""), set()).add(_public_der(root))
+    for (subject, _), found in keys_by_name.items():
+        if len(found) > 1:
+            what = f"roots {_shown(subject)} have the same name and key identifier, and different keys"
+            yield Finding("ambiguous-roots", ROOT_CERT, what)
+
+
 def _roots(roots: Sequence[x509.Certificate], expected: Sequence[x509.Certificate], now: datetime) -> Iterator[Finding]:
     known = {fingerprint(root) for root in expected}
     prints = [fingerprint(root) for root in roots]
@@ -261,8 +285,9 @@ def _roots(roots: Sequence[x509.Certificate], expected: Sequence[x509.Certificat
                 ROOT_CERT,
                 f"it trusts {_shown(root.subject)} (SHA-256 {shown}), not a root of this federation",
             )
-    if len(set(prints)) < len(prints):
-        yield Finding("duplicate-root", ROOT_CERT, "it holds a root twice")
+    if max(map(prints.count, prints), default=0) > (1 if len(set(prints)) == 1 else 2):
+        # a rotation repeats roots on purpose, see transition
+        yield Finding("duplicate-root", ROOT_CERT, "it holds a root more often than a rotation does")
     if roots and not set(prints) & known:
         yield Finding(
             "shared-root-missing", ROOT_CERT, "the shared root is not in it, so no other mesh would be trusted"
@@ -305,8 +330,7 @@ def _authority(certificate: x509.Certificate, where: str, now: datetime) -> Iter
     weakness = keys.weakness(certificate.public_key())
     if weakness is not None:
         yield Finding("unfit-key", where, f"it has {weakness}")
-    elif _public_der(certificate) not in certificate.tbs_certificate_bytes:
-        yield Finding("unfit-key", where, "its public key is encoded in a form that Go cannot read")
+    yield from form_findings(certificate, where)
     yield from _authority_extensions(certificate, where)
 
 
@@ -336,7 +360,7 @@ def _authority_extensions(certificate: x509.Certificate, where: str) -> Iterator
             yield Finding(
                 "critical-extension",
                 where,
-                f"its extension {extension.oid.dotted_string} is critical and not understood",
+                f"its extension {shown(extension.oid.dotted_string)} is critical and not understood",
             )
 
 
@@ -357,7 +381,9 @@ def _name_constraints(certificate: x509.Certificate, where: str, expected: Expec
     found = sorted(_subtree(name) for name in constraints.value.permitted_subtrees or [])
     if found != wanted:
         yield Finding(
-            "name-constraint", where, f"it permits {', '.join(found) or 'nothing'}, expected {', '.join(wanted)}"
+            "name-constraint",
+            where,
+            f"it permits {shown(', '.join(found)) or 'nothing'}, expected {', '.join(wanted)}",
         )
 
 
@@ -405,4 +431,4 @@ def _signature_oids() -> set[x509.ObjectIdentifier]:
 
 
 def _shown(name: x509.Name) -> str:
-    return f'"{name.rfc4514_string()[:100]}"'
+    return f'"{shown(name.rfc4514_string())}"'

@@ -5,6 +5,7 @@
 // the name it was called by and the identity of the caller.
 //
 //	8080  HTTP/1.1 and HTTP/2 without TLS: JSON; /healthz for probes
+//	8081  the same, for a Service port that is declared as TCP
 //	8443  the same behind TLS, with a certificate made at start
 //	8079  gRPC health service
 //	9000  TCP: one line that names mesh, service and pod, then every byte back
@@ -91,7 +92,7 @@ func run() error {
 	rpc, state := grpc.NewServer(), health.NewServer()
 	grpc_health_v1.RegisterHealthServer(rpc, state)
 
-	failed := make(chan error, 5)
+	failed := make(chan error, 6)
 	serve := func(address string, accept func(net.Listener) error) error {
 		listener, err := net.Listen("tcp", address)
 		if err != nil {
@@ -102,6 +103,7 @@ func run() error {
 	}
 	if err := errors.Join(
 		serve(":8080", server.Serve),
+		serve(":8081", server.Serve),
 		serve(":8443", func(listener net.Listener) error { return server.ServeTLS(listener, "", "") }),
 		serve(":8079", rpc.Serve),
 		serve(":9000", func(listener net.Listener) error { return echo(listener, served.line()) }),

@@ -130,10 +130,11 @@ class Custody(Protocol):
     def ledger(self) -> tuple[Entry, ...]:
         """The whole ledger, oldest first. Raises CustodyError where it was tampered with."""
 
-    def acquire(self, holder: str, now: datetime, duration: timedelta) -> None:
+    def acquire(self, holder: str, now: datetime, duration: timedelta, *, break_lease: bool = False) -> None:
         """Be the one run that changes CAs, or renew being it.
 
         holder: names the run for people, the same text in all its tasks.
+        break_lease: also while another run is, because it is known to be over.
         Raises CustodyError that names the holder, since when and until when, when another run is the one.
         """
 

@@ -1,13 +1,14 @@
 # SPDX-FileCopyrightText: the multimesh.istio authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A cluster in memory that behaves as an API server does where cacerts.provide depends on it."""
+"""A cluster in memory that behaves as an API server does where the steps of a CA and leases depend on it."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import Call, NotFoundError, refused
@@ -36,7 +37,9 @@ class FakeCluster:
             found.pop("data", None)
         return found
 
-    def apply(self, resource: Resource, body: Mapping[str, Any], *, manager: str) -> dict[str, Any]:
+    def apply(
+        self, resource: Resource, body: Mapping[str, Any], *, manager: str, force: bool = False, dry_run: bool = False
+    ) -> dict[str, Any]:
         namespace, name = body["metadata"].get("namespace"), body["metadata"]["name"]
         subject = describe(resource.kind, namespace, name)
         self.before("apply", subject)
@@ -46,11 +49,13 @@ class FakeCluster:
         wanted = body["metadata"].get("resourceVersion")
         if wanted is not None and wanted != held.get("metadata", {}).get("resourceVersion"):
             raise refused(Call(self.mesh, "apply", subject), 409, {"message": "the object has been modified"})
+        if dry_run:
+            return self._stamped(body)
         self.written.append(copy.deepcopy(dict(body)))
         owned = self.owned.get((subject, manager), set())
         data = {name: value for name, value in (held.get("data") or {}).items() if name not in owned}
         foreign = sorted(name for name, value in (body.get("data") or {}).items() if data.get(name, value) != value)
-        if foreign:
+        if foreign and not force:
             causes = [{"reason": "FieldManagerConflict", "field": name} for name in foreign]
             raise refused(Call(self.mesh, "apply", subject), 409, {"details": {"causes": causes}})
         self.owned[subject, manager] = set(body.get("data") or {})
@@ -58,7 +63,11 @@ class FakeCluster:
 
     def put(self, subject: str, body: Mapping[str, Any]) -> dict[str, Any]:
         self.version += 1
+        self.objects[subject] = self._stamped(body)
+        return copy.deepcopy(self.objects[subject])
+
+    def _stamped(self, body: Mapping[str, Any]) -> dict[str, Any]:
         new = copy.deepcopy(dict(body))
-        new["metadata"] = {**new.get("metadata", {}), "resourceVersion": str(self.version)}
-        self.objects[subject] = new
-        return copy.deepcopy(new)
+        stamp = {"resourceVersion": str(self.version), "creationTimestamp": datetime.now(UTC).isoformat()}
+        new["metadata"] = {**new.get("metadata", {}), **stamp}
+        return new

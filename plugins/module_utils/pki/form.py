@@ -1,0 +1,127 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The form of CA certificates: what the library that reads them here forgives, and Go, BoringSSL or OpenSSL do not.
+
+A certificate that says the right things may still say them in a way that one of them cannot read, or say more than the
+others understand. Each check here was found by putting spoiled bundles before all of them (tests/fuzz).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ansible_collections.multimesh.istio.plugins.module_utils.pki import keys
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import shown
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.finding import Finding
+
+with contextlib.suppress(ImportError):  # the modules report a missing library
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+_UTF8, _PRINTABLE, _IA5 = 0x0C, 0x13, 0x16
+_VERSION, _EXTENSIONS = 0xA0, 0xA3
+
+_INTERPRETED = ("2.5.29.", "1.3.6.1.5.5.7.1.", "2.16.840.1.113730.1.1")
+"""Where the extensions lie that verifiers look into, whether critical or not: RFC 5280, PKIX, Netscape's kinds."""
+
+_EXPECTED = (
+    *(f"2.5.29.{number}" for number in (14, 15, 17, 19, 30, 31, 32, 35, 37)),
+    "1.3.6.1.5.5.7.1.1",
+)
+"""Those of them that may be in a CA: of no consequence, or judged by its verification."""
+
+_LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
+_HOST = rf"{_LABEL}(?:\.{_LABEL})*"
+_DNS = re.compile(_HOST)
+_URI = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*://{_HOST}(?::[0-9]{{1,5}})?(?:/[A-Za-z0-9._~!$&'()*+,;=:@/-]*)?")
+
+
+@dataclass(frozen=True)
+class _Element:
+    """An ASN.1 element: its tag, its content, and both with the length between them."""
+
+    tag: int
+    content: bytes
+    whole: bytes
+
+
+def form_findings(certificate: x509.Certificate, where: str) -> tuple[Finding, ...]:
+    """Everything in the form of a CA certificate that some verifier cannot read or takes for something else."""
+    try:
+        return tuple(_findings(certificate, where))
+    except (IndexError, ValueError):  # tags of several octets, which nothing in a certificate has
+        return (Finding("form", where, "it is not written in the one way of DER"),)
+
+
+def _findings(certificate: x509.Certificate, where: str) -> Iterator[Finding]:
+    fields = _elements(_elements(certificate.tbs_certificate_bytes)[0].content)
+    if fields[0].tag == _VERSION:
+        fields = fields[1:]
+    subject, public_key = fields[4], fields[5]
+    yield from _name(subject.content, where)
+    key = certificate.public_key()
+    # Only kinds of keys that are used here have a form to compare with; others are findings of their own.
+    if isinstance(key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)) and keys.public_der(key) != public_key.whole:
+        yield Finding("unfit-key", where, "its public key is encoded in a form that Go cannot read")
+    for extra in fields[6:]:
+        if extra.tag == _EXTENSIONS:
+            yield from _extensions(certificate, extra.content, where)
+        else:
+            yield Finding("form", where, "it has a unique identifier, which RFC 5280 forbids")
+
+
+def _name(content: bytes, where: str) -> Iterator[Finding]:
+    """Go reads few kinds of strings in names, and looks at their characters."""
+    for part in (part for group in _elements(content) for part in _elements(group.content)):
+        value = _elements(part.content)[1]
+        if value.tag not in (_UTF8, _PRINTABLE, _IA5):
+            what = "expected UTF8String, PrintableString or IA5String"
+            yield Finding("form", where, f"its subject has a string of another kind (tag {value.tag}), {what}")
+        elif not value.content or not value.content.decode("utf-8", "replace").isprintable():
+            yield Finding("form", where, "its subject has an empty string or one that cannot be printed")
+
+
+def _extensions(certificate: x509.Certificate, content: bytes, where: str) -> Iterator[Finding]:
+    """One way to write each, and none that only some verifiers look into."""
+    encoded = [_elements(part.content)[-1].content for part in _elements(_elements(content)[0].content)]
+    for extension, value in zip(certificate.extensions, encoded, strict=True):
+        dotted = extension.oid.dotted_string
+        if dotted.startswith(_INTERPRETED) and dotted not in _EXPECTED:
+            yield Finding("extension", where, f"it has the extension {shown(dotted)}, which verifiers take differently")
+        elif extension.value.public_bytes() != value:
+            yield Finding("form", where, f"its extension {shown(dotted)} is not written in the one way of DER")
+        elif isinstance(extension.value, x509.SubjectAlternativeName):
+            yield from _alternative_names(extension.value, where)
+        elif isinstance(extension.value, x509.SubjectKeyIdentifier) and not extension.value.digest:
+            yield Finding("key-identifier", where, "its subject key identifier is empty")
+
+
+def _alternative_names(names: x509.SubjectAlternativeName, where: str) -> Iterator[Finding]:
+    """OpenSSL refuses a CA without any name in there, Go one with a name that is none."""
+    if not list(names):
+        yield Finding("form", where, "its list of alternative names is empty")
+    for name in names:
+        pattern = {x509.DNSName: _DNS, x509.UniformResourceIdentifier: _URI}.get(type(name))
+        if pattern is None:
+            what = "expected DNS names and URIs"
+            yield Finding("form", where, f"it has an alternative name of the kind {type(name).__name__}, {what}")
+        elif pattern.fullmatch(str(name.value)) is None:
+            yield Finding("form", where, f"its alternative name {shown(str(name.value))} is no DNS name or URI")
+
+
+def _elements(content: bytes) -> list[_Element]:
+    """The elements that the content consists of; the library has parsed it, so it is DER without long tags."""
+    found, position = [], 0
+    while position < len(content):
+        start, size, position = position, content[position + 1], position + 2
+        if size & 0x80:
+            octets = size & 0x7F
+            size, position = int.from_bytes(content[position : position + octets], "big"), position + octets
+        end = position + size
+        found.append(_Element(content[start], content[position:end], content[start:end]))
+        position = end
+    return found

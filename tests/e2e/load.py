@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Requests between meshes for as long as something is being done to them, every single one counted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from tests.e2e.scenario import NAMESPACE
+from tests.e2e.support import Federation
+
+HTTP, NEW_CONNECTIONS = 80, 8081
+"""Ports of greeter. Istio takes the second for TCP, so each connection of a client is one between the proxies."""
+
+
+class Load:
+    """Load over routes of callers and callees, in rounds of some seconds, until the block is left.
+
+    Half of the requests go over kept connections, each of the other half over a new one with a handshake of its own.
+    codes: HTTP status (or -1 for no answer) -> how often, by route.
+    """
+
+    def __init__(
+        self, federation: Federation, routes: Iterable[tuple[str, str]], qps: int = 20, seconds: int = 10
+    ) -> None:
+        self._federation = federation
+        self._qps = qps
+        self._seconds = seconds
+        self._stop = threading.Event()
+        self.codes: dict[tuple[str, str], Counter[str]] = {route: Counter() for route in routes}
+        self.problems: list[str] = []
+        self._threads = [
+            threading.Thread(target=self._drive, args=(route, kept), daemon=True)
+            for route in self.codes
+            for kept in (True, False)
+        ]
+
+    @property
+    def total(self) -> int:
+        """Requests so far."""
+        return sum(sum(counter.values()) for counter in self.codes.values())
+
+    @property
+    def failed(self) -> dict[tuple[str, str], dict[str, int]]:
+        """What was not answered with 200, by route."""
+        found = {
+            route: {code: count for code, count in counter.items() if code != "200"}
+            for route, counter in self.codes.items()
+        }
+        return {route: codes for route, codes in found.items() if codes}
+
+    def wait_for(self, requests: int) -> None:
+        """Go on until there were that many requests, or some failed."""
+        while self.total < requests and not self.failed and not self.problems:
+            self._stop.wait(1)
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(self._seconds + 60)
+
+    def _drive(self, route: tuple[str, str], kept: bool) -> None:
+        caller, callee = route
+        host = f"greeter.{NAMESPACE}.svc.{callee}.global" if caller != callee else f"greeter.{NAMESPACE}"
+        url = f"http://{host}:{HTTP if kept else NEW_CONNECTIONS}/"
+        qps = self._qps / 2
+        command = [
+            "fortio", "load", "-quiet", "-json", "-", "-qps", f"{qps:g}", "-c", "2",
+            "-n", str(int(qps * self._seconds)), "-timeout", "5s", f"-keepalive={'true' if kept else 'false'}", url,
+        ]  # fmt: skip
+        execute = ["exec", "-n", NAMESPACE, "deploy/load", "-c", "load", "--", *command]
+        while not self._stop.is_set():
+            done = subprocess.run(
+                self._federation.lab.kubectl_command(caller, *execute), capture_output=True, text=True, check=False
+            )
+            try:
+                result = json.loads(done.stdout[done.stdout.index("{") :])
+            except ValueError:
+                self.problems.append(f"{caller} -> {callee}: no result: {done.stderr[-300:]}")
+                self._stop.wait(1)
+                continue
+            self.codes[route].update({str(code): int(count) for code, count in result["RetCodes"].items()})
