@@ -3,8 +3,10 @@
 
 """Certificate revocation lists (RFC 5280, section 5), and ``ca-crl.pem``, the file of Secret ``cacerts`` with them.
 
-Envoy refuses every peer one of whose CAs, root included, has no list in the file or an expired one. So the file is
-complete or not there, and a list lasts as long as its issuer: it is kept fresh by replacing it, not by letting it end.
+Envoy refuses every peer one of whose CAs, root included, has no list in the file or an expired one; an empty file
+switches all of that off. So the file is complete or not there, and a list lasts as long as its issuer: it is kept fresh
+by replacing it, not by letting it end. An expired list of a CA outside the peer's chain does no harm, a forged one in
+the name of a CA inside does.
 """
 
 from __future__ import annotations
@@ -198,9 +200,10 @@ def findings(
 ) -> tuple[Finding, ...]:
     """Everything wrong with the content of ``ca-crl.pem``; nothing if istiod and all peers will work with it.
 
-    issuers: roots and CAs whose certificates peers have to believe: all of them need a list.
+    issuers: roots and CAs whose certificates peers have to believe: all of them that have not ended need a list.
     signer: the CA of the mesh that the file is for; its own revocation is a finding, that of others is the purpose.
-    A list of an unknown issuer (``unknown-issuer``) does no harm, but nobody can say whether it is genuine.
+    A list of an unknown issuer (``unknown-issuer``) does no harm, but nobody can say whether it is genuine. Of such a
+    list nothing else is said, and nothing at all of one whose issuer has ended.
     """
     wrong: list[Finding] = []
     authorities = list({_der(certificate): certificate for certificate in issuers}.values())
@@ -208,22 +211,23 @@ def findings(
     for index, crl in _lists(content, wrong):
         where = f"list {index}"
         own = [certificate for certificate in authorities if issued_by(crl, certificate)]
-        if not own:
-            same_name = any(crl.issuer == certificate.subject for certificate in authorities)
+        if own:
+            if any(now < certificate.not_valid_after_utc for certificate in own):
+                wrong += _of_list(crl, where, now)
+            if not listed.isdisjoint(map(_der, own)):
+                wrong.append(_finding("duplicate-crl", f"{where} is the second one of its CA, expected one"))
+            listed.update(map(_der, own))
+        elif any(crl.issuer == certificate.subject for certificate in authorities):
             wrong.append(
-                _finding("signature", f"{where} is not signed by the CA that it names")
-                if same_name
-                else _finding("unknown-issuer", f"{where} is of a CA that is none of this federation")
+                _finding("signature", f"{where} is not signed by the CA that it names, so its peers are refused")
             )
-        if any(_der(certificate) in listed for certificate in own):
-            wrong.append(_finding("duplicate-crl", f"{where} is the second one of its CA, expected one"))
-        listed.update(map(_der, own))
-        wrong += _of_list(crl, where, now)
+        else:
+            wrong.append(_finding("unknown-issuer", f"{where} is of a CA that is none of this federation"))
         if signer is not None and signer.serial_number in revoked(crl) and crl.issuer == signer.issuer:
             wrong.append(_finding("signer-revoked", f"{where} revokes the CA of this very mesh"))
     for certificate in authorities:
         shown = f'"{certificate.subject.rfc4514_string()[:100]}"'
-        if _der(certificate) not in listed:
+        if _der(certificate) not in listed and now < certificate.not_valid_after_utc:
             wrong.append(_finding("missing-crl", f"it has no list of {shown}, so peers under that CA are refused"))
         if not _may_sign(certificate):
             wrong.append(_finding("key-usage", f"the key usage of {shown} lacks cRLSign, so its list is refused"))

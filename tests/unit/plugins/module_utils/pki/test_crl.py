@@ -291,6 +291,8 @@ FILES: dict[str, tuple[bytes, set[str]]] = {
     "no root": (crl.pem([OF_EAST, OF_WEST]), {"missing-crl"}),
     "no peer": (crl.pem([OF_ROOT, OF_EAST]), {"missing-crl"}),
     "a stranger": (GOOD + crl.pem([made(FOREIGN)]), {"unknown-issuer"}),
+    "a stranger's that is wrong": (GOOD + crl.pem([spoilt(FOREIGN, ends=NOW)]), {"unknown-issuer"}),
+    "forged beside the genuine one": (GOOD + crl.pem([made(Authority(EAST.certificate, WEST.key))]), {"signature"}),
     "twice": (GOOD + crl.pem([made(EAST, number=2)]), {"duplicate-crl"}),
 }
 
@@ -315,6 +317,14 @@ def test_revoking_a_peer_is_the_purpose_and_revoking_oneself_is_a_mistake() -> N
     # A serial number counts with its issuer only.
     content = crl.pem([OF_ROOT, OF_EAST, made(WEST, EAST.certificate.serial_number)])
     assert names(content, signer=EAST.certificate) == set()
+
+
+def test_a_ca_that_has_ended_needs_no_list_and_its_old_one_does_no_harm() -> None:
+    when = NOW + 90 * DAY
+    assert not crl.findings(crl.pem([OF_ROOT]), ISSUERS, when)
+    assert not crl.findings(GOOD, ISSUERS, when)
+    unknown = crl.findings(GOOD, [ROOT.certificate], when)
+    assert {finding.name for finding in unknown} == {"unknown-issuer"}
 
 
 def test_findings_quote_no_file() -> None:
