@@ -60,15 +60,6 @@ class Stream:
             elif channel == _DATA and data:
                 return data
 
-    def receive_all(self, limit: int) -> bytes:
-        """All until the end. Raises KubeError, also when there are more than ``limit`` bytes."""
-        received = bytearray()
-        while data := self.receive():
-            received += data
-            if len(received) > limit:
-                raise StreamError(f"{self._call}: more than {limit} bytes came")
-        return bytes(received)
-
     def _message(self) -> tuple[int | None, bytes]:
         from websocket import ABNF, WebSocketConnectionClosedException
 
@@ -125,7 +116,10 @@ class PodStreams:
         """
         call = errors.Call(self._mesh, "create", f"portforward of Pod {namespace}/{pod}, port {port}")
         deadline = self._clock() + timeout
-        websocket = self._connect(call, f"{_PODS.path(namespace, pod)}/portforward?ports={port}", timeout)
+        try:
+            websocket = self._connect(call, f"{_PODS.path(namespace, pod)}/portforward?ports={port}", timeout)
+        except errors.ForbiddenError as error:
+            raise _named(call, error, namespace) from None
         try:
             yield Stream(websocket, call, deadline, self._clock)
         finally:
@@ -152,6 +146,14 @@ class PodStreams:
             raise errors.refused(call, refusal.status_code, _status(getattr(refusal, "resp_body", None))) from None
         except (WebSocketException, OSError) as cause:
             raise errors.unreachable(call, server, f"{type(cause).__name__}: {cause}") from None
+
+
+def _named(call: errors.Call, error: errors.ForbiddenError, namespace: str) -> errors.KubeError:
+    """The check for ``create``, since Kubernetes 1.35 and after that for ``get``, does not say what is forbidden."""
+    if "pods/portforward" in str(error):
+        return error
+    what = f'cannot create resource "pods/portforward" in API group "" in the namespace "{namespace}"'
+    return errors.refused(call, 403, {"message": what})
 
 
 def _status(body: bytes | None) -> dict[str, Any]:

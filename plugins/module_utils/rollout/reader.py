@@ -9,7 +9,7 @@ import http.client
 import io
 import ssl
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.streams import Stream, StreamError
 from ansible_collections.multimesh.istio.plugins.module_utils.rollout import held
@@ -50,21 +50,34 @@ class Reader:
         request = f"GET /config_dump?resource={kind} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         with self._streams.open(target.namespace, target.name, target.port, self._timeout) as stream:
             stream.send(request.encode())
-            return _body(stream.receive_all(_MAX_BYTES), target)
+            return _body(stream, target)
 
 
-class _Received:
-    """An answer that is complete, for the parser of http.client."""
+class _Incoming(io.RawIOBase):
+    """A stream as http.client reads it, up to _MAX_BYTES."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._rest = b""
+        self._left = _MAX_BYTES
 
-    def makefile(self, _mode: str) -> io.BytesIO:
-        return io.BytesIO(self._data)
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._rest = self._rest or self._stream.receive()
+        count = min(len(buffer), len(self._rest), self._left)
+        buffer[:count] = self._rest[:count]
+        self._rest, self._left = self._rest[count:], self._left - count
+        return count
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
 
 
-def _body(data: bytes, target: Target) -> bytes:
-    response = http.client.HTTPResponse(_Received(data))  # type: ignore[arg-type]
+def _body(stream: Stream, target: Target) -> bytes:
+    """Content of an HTTP answer. Its own marks tell where it ends: Envoy closes the connection a second later."""
+    response = http.client.HTTPResponse(_Incoming(stream))  # type: ignore[arg-type]
     try:
         response.begin()
         body = response.read()

@@ -17,6 +17,7 @@ _CONTAINER = "istio-proxy"
 _ADMIN_PORT = 15000
 _KINDS = {"sidecar": "sidecar", "router": "gateway", "waypoint": "waypoint", "ztunnel": "ztunnel"}
 _ENDED = ("Succeeded", "Failed")
+LISTS = "/var/run/secrets/istio/crl"  # pkg/security/security.go, CACRLFilePath
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Target:
     placed: it is on a node.
     running: it runs, as far as the kubelet has told.
     leaving: it has been told to end.
+    takes_lists: revocation lists reach it. Istio's injector gives gateways no volume for them (1.31).
     unsupported: why it cannot be asked; empty if it can.
     """
 
@@ -40,6 +42,7 @@ class Target:
     placed: bool
     running: bool
     leaving: bool
+    takes_lists: bool = True
     unsupported: str = ""
 
     def __str__(self) -> str:
@@ -61,7 +64,8 @@ def proxy(pod: Body) -> Target | None:
         unsupported = "ambient mode: ztunnel takes a new root when it renews its certificates, up to half a day later"
     elif environment.get("DISABLE_ENVOY") == "true":
         unsupported = "it has no Envoy (gRPC without proxy), so nobody can tell what it holds"
-    return _target(pod, kind, _CONTAINER, _admin_port(environment), unsupported)
+    takes_lists = any(mount.get("mountPath") == LISTS for mount in container.get("volumeMounts") or [])
+    return _target(pod, kind, _CONTAINER, _admin_port(environment), takes_lists=takes_lists, unsupported=unsupported)
 
 
 def replica(pod: Body) -> Target | None:
@@ -69,7 +73,9 @@ def replica(pod: Body) -> Target | None:
     return None if _has_ended(pod) else _target(pod, "istiod", "discovery", ISTIOD_PORT)
 
 
-def _target(pod: Body, kind: str, container: str, port: int, unsupported: str = "") -> Target:
+def _target(
+    pod: Body, kind: str, container: str, port: int, *, takes_lists: bool = True, unsupported: str = ""
+) -> Target:
     metadata, status = pod["metadata"], pod.get("status") or {}
     statuses = [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]
     own: Body = next((one for one in statuses if one["name"] == container), {})
@@ -82,6 +88,7 @@ def _target(pod: Body, kind: str, container: str, port: int, unsupported: str = 
         placed=bool(pod["spec"].get("nodeName")),
         running="running" in (own.get("state") or {}),
         leaving="deletionTimestamp" in metadata,
+        takes_lists=takes_lists,
         unsupported=unsupported,
     )
 

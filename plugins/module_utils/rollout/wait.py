@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -129,6 +129,7 @@ class Report:
     replicas: tuple[Entry, ...]
     proxies: tuple[Entry, ...]
     hurried: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def behind(self) -> list[Entry]:
@@ -224,7 +225,16 @@ class Rollout:
             self._hurry(pods, [entry.target for entry in replicas if entry.state == "waiting"])
         settle = all(entry.state == "ready" for entry in replicas)
         proxies = self._ask(self._pods(), targets.proxy, self._proxy, settle=settle)
-        return Report(self._cluster.mesh, replicas, proxies, tuple(self._hurried))
+        return Report(self._cluster.mesh, replicas, proxies, tuple(self._hurried), tuple(self._warnings(proxies)))
+
+    def _warnings(self, proxies: Iterable[Entry]) -> Iterator[str]:
+        without = [str(entry.target) for entry in proxies if not (entry.target.takes_lists or entry.held.empty)]
+        if self._wanted.crls and without:
+            shown = ", ".join(without[:_SHOWN]) + (f" and {len(without) - _SHOWN} more" if without[_SHOWN:] else "")
+            yield (
+                f"{self._cluster.mesh}: revocation lists do not reach {shown}: where these check peers, revoked ones "
+                f"are believed. Mount ConfigMap istio-ca-crl at {targets.LISTS} of their container istio-proxy."
+            )
 
     def _pods(self) -> list[dict[str, Any]]:
         namespaces: Sequence[str | None] = self._settings.namespaces or (None,)
@@ -275,7 +285,8 @@ class Rollout:
             return Entry(target, "unreachable", _reason(error)) if target.running else not_started
         if held.empty:
             return Entry(target, "ready", "it uses no certificate of the mesh, it only passes connections through")
-        reason = "; ".join(lacking(self._wanted, held))
+        wanted = self._wanted if target.takes_lists else replace(self._wanted, crls={})
+        reason = "; ".join(lacking(wanted, held))
         return Entry(target, "waiting" if reason else "ready", reason, held)
 
     def _hurry(self, pods: Iterable[Mapping[str, Any]], late: Iterable[Target]) -> None:

@@ -74,7 +74,7 @@ def test_a_stream(streams):
     with streams(socket, token="Bearer t").open("shop", "cart-1", 15000, 5) as stream:
         stream.send(b"GET")
         assert stream.receive() == b"ab"
-        assert stream.receive_all(10) == b"c"
+        assert (stream.receive(), stream.receive()) == (b"c", b"")
     assert socket.sent == [DATA + b"GET"]
     assert socket.closed
     assert set(socket.timeouts) == {5}
@@ -87,7 +87,7 @@ def test_a_stream(streams):
 
 def test_the_end_may_be_said(streams):
     with streams(Socket(*HELLO, DATA + b"a", None)).open("shop", "cart-1", 15000, 5) as stream:
-        assert stream.receive_all(10) == b"a"
+        assert (stream.receive(), stream.receive()) == (b"a", b"")
 
 
 @pytest.mark.parametrize(
@@ -98,14 +98,13 @@ def test_the_end_may_be_said(streams):
         ([*HELLO, TimeoutError("x")], "no answer in time"),
         ([*HELLO, ConnectionResetError("x")], "the connection broke: ConnectionResetError"),
         ([*HELLO, websocket.WebSocketProtocolException("x")], "the connection broke"),
-        ([*HELLO, DATA + b"x" * 11], "more than 10 bytes"),
     ],
 )
 def test_what_goes_wrong_on_the_way(streams, messages, text):
     socket = Socket(*messages)
     opened = streams(socket).open("shop", "cart-1", 15000, 5)
     with pytest.raises(StreamError, match=text) as caught, opened as stream:
-        stream.receive_all(10)
+        stream.receive()
     assert str(caught.value).startswith("west: create portforward of Pod shop/cart-1, port 15000: ")
     assert socket.closed
 
@@ -127,6 +126,14 @@ def test_a_refusal(streams, status, kind):
     with pytest.raises(kind, match=f"HTTP {status}: cannot create") as caught, streams(refusal).open("s", "a", 1, 5):
         pass
     assert caught.value.status == status
+
+
+def test_a_right_that_the_api_server_does_not_name(streams):
+    body = b'{"message": "pods \\"cart-1\\" is forbidden: "}'
+    refusal = websocket.WebSocketBadStatusException("x", 403, resp_body=body)
+    text = r'cannot create resource "pods/portforward" in API group "" in the namespace "shop"\. Give this user'
+    with pytest.raises(errors.ForbiddenError, match=text), streams(refusal).open("shop", "cart-1", 1, 5):
+        pass
 
 
 @pytest.mark.parametrize("body", [None, b"", b"not json", b"[]"])

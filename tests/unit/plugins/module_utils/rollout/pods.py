@@ -20,11 +20,14 @@ def pod(
     state: str = "running",
     restarts: int = 0,
     node: str | None = "node",
+    lists: bool = True,
     **metadata: Any,
 ) -> dict[str, Any]:
     """A pod with a container of its own and one of Istio's."""
     istio: dict[str, Any] = {"name": container, "args": list(args)}
     istio["env"] = [{"name": key, "value": value} for key, value in (env or {}).items()]
+    if lists:
+        istio["volumeMounts"] = [{"name": "istio-ca-crl", "mountPath": "/var/run/secrets/istio/crl"}]
     spec: dict[str, Any] = {"containers": [{"name": "app"}]}
     if native:
         spec["initContainers"] = [{"name": "istio-init"}, {**istio, "restartPolicy": "Always"}]

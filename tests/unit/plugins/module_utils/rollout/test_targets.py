@@ -69,6 +69,11 @@ def test_states():
     assert not proxy(bare).running
 
 
+def test_who_takes_revocation_lists():
+    assert proxy(pod("a")).takes_lists
+    assert not proxy(pod("a", lists=False)).takes_lists
+
+
 def test_grpc_without_a_proxy():
     assert "no Envoy" in proxy(pod("a", env={"DISABLE_ENVOY": "true"})).unsupported
 

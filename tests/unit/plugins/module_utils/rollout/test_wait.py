@@ -248,6 +248,18 @@ def test_nobody_waits_for_what_cannot_be():
     assert "kubelet of its node" in report.failure(seconds)
 
 
+def test_revocation_lists_that_cannot_arrive_are_warned_of():
+    gateways = [pod(f"gateway-{index}", args=("proxy", "router"), lists=False) for index in range(12)]
+    asker = Asker(**{f"gateway_{index}": [held(OLD)] for index in range(12)}, idle=[Held()])
+    cluster = Cluster(*gateways, pod("idle", lists=False))
+    report = look(cluster, asker, Wanted(crls={"33": 2}))
+    assert report.ready
+    (warning,) = report.warnings
+    assert warning.startswith("east: revocation lists do not reach gateway shop/gateway-0, gateway shop/gateway-1, ")
+    assert " and 2 more: where these check peers" in warning
+    assert look(cluster, asker, Wanted(frozenset({OLD}))).warnings == ()
+
+
 def test_one_look():
     report, seconds = run(Cluster(pod("cart")), Asker(cart=[held(OLD)]), timeout=0)
     assert (report.ready, seconds) == (False, 0)
