@@ -54,9 +54,9 @@ options:
       - V(retire), that the keys of all roots but O(target_root) are destroyed. Changes no cluster.
       - V(revoke), that all CAs of O(revoke_meshes) are on the root's revocation list. Changes no cluster.
       - V(release), that other runs may change CAs again.
-      - V(status) changes nothing.
+      - V(status) and V(ledger) change nothing.
     type: str
-    choices: [issue, prepare, trust, sign, untrust, retire, revoke, release, status]
+    choices: [issue, prepare, trust, sign, untrust, retire, revoke, release, status, ledger]
     default: issue
   trust_domain:
     description:
@@ -327,6 +327,20 @@ crl_numbers:
   type: list
   elements: dict
   sample: [{issuer: 5d1c7a0c7a54c3fb1a3ac0b62ba3d7f6bb5f1e0a, number: 1}]
+ledger:
+  description:
+    - What has happened to roots and CAs, oldest first. Each entry has C(time), C(action), C(mesh), C(subject),
+      C(fingerprint), C(serial), C(not_before), C(not_after), C(issuer), C(trust_domain), C(run), C(certificate) (PEM) and
+      C(note).
+  returned: with O(step=ledger), when something has
+  type: list
+  elements: dict
+  sample: []
+ledger_table:
+  description: The same for people.
+  returned: with O(step=ledger), when something has
+  type: str
+  sample: "TIME  ACTION  MESH  SUBJECT  SHA-256  VALID UNTIL  RUN  NOTE"
 pending:
   description: What somebody else has to do before the run can go on.
   returned: when a signature is missing
@@ -360,7 +374,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.keys import KE
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.request import Request
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.steps import Steps
 
-STEPS = ["issue", "prepare", "trust", "sign", "untrust", "retire", "revoke", "release", "status"]
+STEPS = ["issue", "prepare", "trust", "sign", "untrust", "retire", "revoke", "release", "status", "ledger"]
 
 
 def request_of(options: dict[str, Any], mesh: str) -> Request:

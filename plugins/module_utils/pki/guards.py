@@ -111,6 +111,7 @@ def existing(request: Request, files: Files, roots: Sequence[Root], place: str, 
             "no root.",
             f"No second root is made. {_RESTORE} If this CA is not one of this collection, leave the cluster out of "
             "the run.",
+            verify_bundle(files, Expectation(request.profile.trust_domain, request.profile.dns_domains, trusted), now),
         )
     signer = State.of(files).signer
     tolerated = {"signer-revoked"} if request.replace_revoked else set()

@@ -30,13 +30,14 @@ def needed(
     given: Sequence[List],
     now: datetime,
 ) -> tuple[List, ...]:
-    """Every list that the proxies of this mesh need, () to hold none.
+    """Every list that the proxies of this mesh need, () while it is not to hold any yet.
 
     A proxy that has some refuses every peer one of whose CAs it lacks the list of.
     files: what the mesh holds. own: its CAs, the candidate included.
     roots: those that it shall trust. issued: CAs of all meshes, as far as they are known. given: what those handed out.
     Lists of CAs under a root that shall not be trusted go, lists of CAs that nobody knows stay.
-    None are held while the mesh's own CA is under a foreign root, of which there is no list, or where a root has none.
+    Nothing is begun while the mesh's own CA is under a foreign root, of which there is no list, or where a root has none.
+    And what is held is never emptied: proxies would keep the old lists, and forget what is revoked when istiod restarts.
     """
     held = crl.read(files.get(bundle.CA_CRL, b""))
     signer = State.of(files).signer
@@ -45,7 +46,7 @@ def needed(
         return tuple(held)
     of_roots = _of_roots(roots, held, signer)
     if len(of_roots) < len(roots):
-        return ()
+        return tuple(held)
     known = [*ours, *issued, *(authority.certificate for authority in own)]
     issuers = [one for one in known if one in ours or any(signed_by(one, root) for root in ours)]
     left = [one for one in known if one not in issuers]

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
-from ansible_collections.multimesh.istio.plugins.module_utils.pki import crl
+from ansible_collections.multimesh.istio.plugins.module_utils.pki import crl, ledger
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.bundle import certificate_pem
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import describe
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import certificates
@@ -73,4 +73,7 @@ def result(outcome: Outcome, now: datetime) -> dict[str, Any]:
     ):
         if certificate is not None:
             shown[name] = describe(certificate, now)
+    if outcome.ledger:
+        shown["ledger"] = ledger.as_json(outcome.ledger)
+        shown["ledger_table"] = ledger.table(outcome.ledger)
     return shown

@@ -13,8 +13,10 @@ from datetime import timedelta
 from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import ISTIOD_DNS
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import IntermediateProfile, RootProfile
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.finding import Finding
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.ledger import Entry
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.transition import Stage
 
 with contextlib.suppress(ImportError):  # the modules report a missing library
@@ -92,6 +94,7 @@ class Outcome:
     share_of_life: of the signer's, see transition.
     certificates, crls: public parts that the other meshes need to verify what this one signs.
     held_crls: the lists that the mesh holds.
+    ledger: what has happened to roots and CAs, where that was asked for.
     warnings: sentences for the user.
     """
 
@@ -109,6 +112,7 @@ class Outcome:
     certificates: tuple[x509.Certificate, ...] = ()
     crls: tuple[x509.CertificateRevocationList, ...] = ()
     held_crls: tuple[x509.CertificateRevocationList, ...] = ()
+    ledger: tuple[Entry, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -135,3 +139,9 @@ def validate(request: Request) -> None:
                 f"{request.mesh}: permitted_dns_domains[{index}]: {name!r} cannot be used, expected a lower-case DNS "
                 "name without a leading dot. Name one such as svc."
             )
+    domains = request.profile.dns_domains
+    if domains and not any(f".{ISTIOD_DNS}".endswith(f".{name}") for name in domains):
+        raise MultimeshError(
+            f"{request.mesh}: permitted_dns_domains: {ISTIOD_DNS}, the name of istiod's own certificate, is in none of "
+            f"{', '.join(domains)}. Add svc."
+        )

@@ -71,6 +71,7 @@ class Steps:
         self._check = check
         self._warnings: list[str] = []
         self._next: Held | None = None
+        self._wrote_candidate = False
 
     # Steps at the mesh
 
@@ -87,7 +88,8 @@ class Steps:
                 return self._prepare(held, self._target(roots), urgent=False)
             except SignaturePending as pending:
                 self._warnings.append(str(pending))
-                return self._outcome(held.files, self._target(roots), held.files)
+                outcome = self._outcome(held.files, self._target(roots), held.files)
+                return replace(outcome, changed=self._wrote_candidate)
         self_signed = cacerts.has_self_signed(self._cluster)
         guards.first_ca(self._request, roots, self._custody.place, self_signed=self_signed)
         if self._check:
@@ -220,6 +222,11 @@ class Steps:
                 self._record("ca-revoked", one, mesh=mesh)
         return replace(self._outcome({}, target, {}), changed=bool(wanted))
 
+    def ledger(self) -> Outcome:
+        """What has happened to roots and CAs."""
+        with self._named():
+            return Outcome(changed=False, ledger=self._custody.ledger())
+
     def release(self) -> Outcome:
         """Let other runs change CAs again."""
         if not self._check:
@@ -280,6 +287,7 @@ class Steps:
         if dict(self._waiting().files) != files:
             cacerts.write(self._cluster, self._waiting(), files, cacerts.CANDIDATE)
             self._next = None
+            self._wrote_candidate = True
 
     def _prepare(self, held: Held, target: Root, *, urgent: bool) -> Outcome:
         """urgent: the mesh is to move to the target; otherwise only what is due is done."""
@@ -354,7 +362,7 @@ class Steps:
 
     def _lists(self, held: Held, roots: Sequence[Root]) -> tuple[x509.CertificateRevocationList, ...]:
         if not self._request.revocation:
-            return ()
+            return tuple(crl.read(held.files.get(bundle.CA_CRL, b"")))
         waiting = self._candidate()
         own = _authorities(held.files, waiting)
         issued = [*self._request.certificates, *self._issued()]

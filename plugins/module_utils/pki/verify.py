@@ -288,6 +288,7 @@ def _roots(roots: Sequence[x509.Certificate], expected: Sequence[x509.Certificat
     if max(map(prints.count, prints), default=0) > (1 if len(set(prints)) == 1 else 2):
         # a rotation repeats roots on purpose, see transition
         yield Finding("duplicate-root", ROOT_CERT, "it holds a root more often than a rotation does")
+    yield from _ambiguous([*roots, *expected])
     if roots and not set(prints) & known:
         yield Finding(
             "shared-root-missing", ROOT_CERT, "the shared root is not in it, so no other mesh would be trusted"

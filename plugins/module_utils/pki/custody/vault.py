@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,7 +32,13 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base i
 )
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.external import ExternalRoots
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.store import Store
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.vault_api import Api, RejectedError
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.vault_api import (
+    LOGINS,
+    Api,
+    Login,
+    RejectedError,
+    Server,
+)
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import fingerprint, is_ca, iso, signed_by
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.finding import Finding
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import certificates, root_findings
@@ -79,6 +85,43 @@ class _Issuer:
     @property
     def certificate(self) -> x509.Certificate:
         return self.root.certificate
+
+
+VAULT_OPTIONS: dict[str, dict[str, Any]] = {
+    "vault_url": {"type": "str"},
+    "vault_namespace": {"type": "str", "default": ""},
+    "vault_ca_cert": {"type": "path"},
+    "vault_auth": {"type": "str", "choices": list(LOGINS), "default": "token"},
+    "vault_auth_mount": {"type": "str", "default": ""},
+    "vault_token": {"type": "str", "no_log": True},
+    "vault_role": {"type": "str", "default": ""},
+    "vault_role_id": {"type": "str", "no_log": True},
+    "vault_secret_id": {"type": "str", "no_log": True},
+    "vault_jwt": {"type": "str", "no_log": True},
+    "vault_mount": {"type": "str", "default": "pki"},
+    "vault_issuer": {"type": "str", "default": ""},
+    "vault_generate": {"type": "bool", "default": False},
+    "vault_destroy_retired": {"type": "bool", "default": False},
+}
+"""Of modules; see docs/custody.md."""
+
+
+def from_options(options: Mapping[str, Any], store: Store) -> VaultRoots:
+    """The custody that these options mean. Whether they are right shows in the first request."""
+    login = Login(
+        method=options["vault_auth"],
+        mount=options["vault_auth_mount"],
+        role=options["vault_role"],
+        token=options["vault_token"] or "",
+        role_id=options["vault_role_id"] or "",
+        secret_id=options["vault_secret_id"] or "",
+        jwt=options["vault_jwt"] or "",
+    )
+    server = Server(options["vault_url"] or "", options["vault_namespace"], options["vault_ca_cert"] or "")
+    engine = Engine(
+        options["vault_mount"], options["vault_issuer"], options["vault_generate"], options["vault_destroy_retired"]
+    )
+    return VaultRoots(store, Api(server, login), engine)
 
 
 class VaultRoots(ExternalRoots):
@@ -184,7 +227,7 @@ class VaultRoots(ExternalRoots):
         if not self._engine.destroy:
             raise CustodyError(
                 f"{self.place}: nobody trusts the root with SHA-256 {root} any more, but its key still is there. "
-                "Delete it, or let this be done by vault_destroy_retired=true:\n"
+                "Delete it, or let this be done by shared_root_ca_vault_destroy_retired=true:\n"
                 f"  vault delete {paths[0]}\n  vault delete {paths[1]}"
             )
         # The engine keeps a key that an issuer has, so the issuer goes first; the note is what a killed run leaves.
@@ -202,7 +245,8 @@ class VaultRoots(ExternalRoots):
             names = ", ".join(one.id for one in found)
             raise CustodyError(
                 f"{self.place}: there are {len(found)} roots ({names}), expected one, or two while the root is being "
-                "exchanged. Name the one of the meshes in vault_issuer, or delete those that no mesh trusts."
+                "exchanged. Name the one of the meshes in shared_root_ca_vault_issuer, or delete those that no mesh "
+                "trusts."
             )
         return sorted(found, key=lambda one: (one.certificate.not_valid_before_utc, fingerprint(one.certificate)))
 
@@ -244,7 +288,7 @@ class VaultRoots(ExternalRoots):
         known = ", ".join(fingerprint(issuer.certificate) for issuer in issuers) or "none"
         raise CustodyError(
             f"{self.place}: the root with SHA-256 {root} is not there, or may not issue. There is: {known}. Check "
-            "vault_url, vault_mount and vault_issuer."
+            "shared_root_ca_vault_url, shared_root_ca_vault_mount and shared_root_ca_vault_issuer."
         )
 
     def _certificate(self, answer: dict[str, Any]) -> x509.Certificate:
@@ -273,7 +317,8 @@ class VaultRoots(ExternalRoots):
         if not self._engine.generate:
             raise CustodyError(
                 f"{self.place}: there is no {'other root' if rotate else 'root'}. Make it, or let this be done by "
-                f"vault_generate=true:\n  {_command(self._path('config/crl'), lists)}\n  {_command(path, content)}"
+                f"shared_root_ca_vault_generate=true:\n"
+                f"  {_command(self._path('config/crl'), lists)}\n  {_command(path, content)}"
             )
         self._api.write(self._path("config/crl"), lists)
         try:

@@ -80,23 +80,24 @@ class Api:
 
     def read(self, path: str) -> dict[str, Any] | None:
         """The data at a path, None if there is none."""
-        return self._data("read", path, lambda: self._client.read(path))
+        return self._data("read", path, lambda client: client.read(path))
 
     def list(self, path: str) -> dict[str, Any] | None:
         """What is below a path, None if nothing is."""
-        return self._data("list", path, lambda: self._client.list(path))
+        return self._data("list", path, lambda client: client.list(path))
 
     def write(self, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
         """Write to a path; gives the data of the answer."""
-        return self._data("update", path, lambda: self._client.write_data(path, data=dict(content))) or {}
+        return self._data("update", path, lambda client: client.write_data(path, data=dict(content))) or {}
 
     def delete(self, path: str) -> None:
         """Delete what is at a path; nothing happens if nothing is."""
-        self._data("delete", path, lambda: self._client.delete(path))
+        self._data("delete", path, lambda client: client.delete(path))
 
-    def _data(self, verb: str, path: str, call: Callable[[], Any]) -> dict[str, Any] | None:
+    def _data(self, verb: str, path: str, call: Callable[[hvac.Client], Any]) -> dict[str, Any] | None:
+        client, answer = self._client, None
         with self._explained(verb, path):
-            answer = call()
+            answer = call(client)
         if answer is None:
             return None
         data = answer.get("data") if isinstance(answer, dict) else None  # an empty answer comes as a response
@@ -108,7 +109,10 @@ class Api:
         login = self._login
         if login.method == "token":
             if not login.token:
-                raise CustodyError(f"{self.place}: the token is empty. Set vault_token, or choose another vault_auth.")
+                raise CustodyError(
+                    f"{self.place}: the token is empty. Set shared_root_ca_vault_token, or choose another "
+                    "shared_root_ca_vault_auth."
+                )
             client.token = login.token
             return client
         path = f"auth/{login.mount or login.method}/login"
@@ -128,8 +132,8 @@ class Api:
         address = urlsplit(self._server.url)
         if not address.hostname or (address.scheme != "https" and address.hostname not in _LOOPBACK):
             raise CustodyError(
-                f"vault_url: {self._server.url!r} cannot be used, expected https://HOST[:PORT]. What is sent there "
-                "otherwise can be read on the way."
+                f"shared_root_ca_vault_url: {self._server.url!r} cannot be used, expected https://HOST[:PORT]. Others "
+                "could read what is sent there."
             )
         # Empty instead of None: hvac would look for both in the environment and in files of the user.
         return make(
@@ -148,10 +152,12 @@ class Api:
         elif login.method in ("jwt", "kubernetes"):
             wanted = {"role": login.role, "jwt": login.jwt or self._service_account_token()}
         else:
-            raise CustodyError(f"vault_auth: {login.method!r} is unknown, expected one of {', '.join(LOGINS)}.")
-        missing = [f"vault_{name}" for name, value in wanted.items() if not value]
+            raise CustodyError(
+                f"shared_root_ca_vault_auth: {login.method!r} is unknown, expected one of {', '.join(LOGINS)}."
+            )
+        missing = [f"shared_root_ca_vault_{name}" for name, value in wanted.items() if not value]
         if missing:
-            raise CustodyError(f"vault_auth: {login.method} needs {' and '.join(missing)}. Set that.")
+            raise CustodyError(f"shared_root_ca_vault_auth: {login.method} needs {' and '.join(missing)}. Set that.")
         return wanted
 
     def _service_account_token(self) -> str:
@@ -188,11 +194,12 @@ class Api:
         except requests.exceptions.SSLError as error:
             raise CustodyError(
                 f"{self.place}: the certificate of the server cannot be verified: {error}. Name the file with its "
-                "CA in vault_ca_cert."
+                "CA in shared_root_ca_vault_ca_cert."
             ) from None
         except (requests.exceptions.RequestException, OSError) as error:
             raise CustodyError(
-                f"{self.place}: the server cannot be reached: {error}. Check vault_url and the way there."
+                f"{self.place}: the server cannot be reached: {error}. Check shared_root_ca_vault_url and the way "
+                "there."
             ) from None
 
     def _without_secrets(self, error: Exception) -> str:
