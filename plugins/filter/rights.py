@@ -41,7 +41,7 @@ options:
     required: true
   subject:
     description:
-      - Who gets the rights, as in a C(RoleBinding), for example C({kind: Group, name: mesh-operators}).
+      - Who gets the rights, as in a C(RoleBinding), with C(kind), C(name) and for a ServiceAccount C(namespace).
       - Unless given, a ServiceAccount C(multimesh-<part>), which is one of the manifests, in C(istio-system), or for
         V(custody) in O(root_namespace). For V(rotation) it is that of V(ca).
     type: dict

@@ -13,8 +13,10 @@ import contextlib
 import json
 import os
 import re
+import secrets
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,11 +31,16 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.inventory im
 from ansible_collections.multimesh.istio.plugins.module_utils.rbac import Names, Permission, Permissions
 
 from tests.e2e.api.cluster import ApiCluster
+from tests.e2e.support import CHECKOUT
 from tests.lab import manifests
 from tests.lab.api import Lab
+from tests.lab.build import ensure_built
+from tests.lab.errors import LabError
+from tests.lab.kubeapi import ApiError
 
 MESH = "east"
 SET = "multimesh-federation"
+LEASE = "multimesh-shared-root-ca"
 PORTS = [{"number": 80, "name": "http", "protocol": "HTTP"}]
 NAMES = Names()
 
@@ -108,27 +115,33 @@ class Account:
         """The result of a module that reaches the cluster with this account's token."""
         return self.cluster.module(module, mesh=MESH, kubeconfig=str(self.kubeconfig), **options)
 
-    def lose(self, missing: Permission) -> Callable[[], None]:
-        """Take one right away, at once; what is returned gives it back."""
-        self._write(self.needs - {missing}, missing.namespace)
-        self._wait_until(missing, allowed=False)
+    @contextlib.contextmanager
+    def without(self, *missing: Permission) -> Iterator[None]:
+        """Rights are taken away, at once, and given back at the end of the block."""
+        namespaces = {permission.namespace for permission in missing}
+        self._write(self.needs - set(missing), namespaces, missing, allowed=False)
+        try:
+            yield
+        finally:
+            self._write(self.needs, namespaces, missing, allowed=True)
 
-        def give_back() -> None:
-            self._write(self.needs, missing.namespace)
-            self._wait_until(missing, allowed=True)
-
-        return give_back
-
-    def _write(self, granted: Permissions, namespace: str) -> None:
-        kind = "Role" if namespace else "ClusterRole"
-        roles = [item for item in rbac.manifests(self.part, granted, NAMES) if item["kind"] == kind]
-        mine = [item for item in roles if item["metadata"].get("namespace", "") == namespace]
-        [role] = mine or [
-            {**item, "rules": []}
-            for item in rbac.manifests(self.part, self.needs, NAMES)
-            if item["kind"] == kind and item["metadata"].get("namespace", "") == namespace
-        ]
-        self.cluster.lab.apply(MESH, [role])
+    def _write(
+        self, granted: Permissions, namespaces: Iterable[str], changed: Iterable[Permission], *, allowed: bool
+    ) -> None:
+        for namespace in namespaces:
+            kind = "Role" if namespace else "ClusterRole"
+            [role], [emptied] = (
+                [
+                    item
+                    for item in rbac.manifests(self.part, some, NAMES)
+                    if (item["kind"], item["metadata"].get("namespace", "")) == (kind, namespace)
+                ]
+                or [None]
+                for some in (granted, self.needs)
+            )
+            self.cluster.lab.apply(MESH, [role or {**emptied, "rules": []}])
+        for permission in changed:
+            self._wait_until(permission, allowed=allowed)
 
     def _wait_until(self, permission: Permission, *, allowed: bool) -> None:
         resource, _slash, subresource = permission.resource.partition("/")
@@ -160,9 +173,11 @@ def names(missing: Permission, results: list[dict[str, Any]]) -> None:
     assert failed, f"nothing failed without {missing}"
     assert MESH in failed[0]
     assert "HTTP 403" in failed[0]
-    resource, _slash, subresource = missing.resource.partition("/")
-    what = f'cannot {missing.verb} resource "{resource}{"/" + subresource if subresource else ""}"'
-    assert what in failed[0]
+    if missing.verb == "create" and missing.resource == "pods/portforward":
+        # here the API server does not say which right it was
+        assert f"{MESH}: create portforward of Pod" in failed[0]
+        return
+    assert f'cannot {missing.verb} resource "{missing.resource}"' in failed[0]
     if missing.namespace:
         assert f'in the namespace "{missing.namespace}"' in failed[0]
     if missing.name and missing.verb != "list":
@@ -197,17 +212,9 @@ def federation(cluster: ApiCluster, folder: Path) -> Account:
     return Account(cluster, folder, "federation")
 
 
-def asked(cluster: ApiCluster, user: str) -> set[tuple[str, str, str]]:
-    """Verb, resource and namespace of everything that a user asked for since the lab is up."""
-    found = set()
-    with Path(cluster.lab.audit_log(MESH)).open() as log:
-        for line in log:
-            event = json.loads(line)
-            if event["user"]["username"] == user and "objectRef" in event:
-                reference = event["objectRef"]
-                resource = "/".join(filter(None, (reference["resource"], reference.get("subresource", ""))))
-                found.add((event["verb"], resource, reference.get("namespace", "")))
-    return found
+def verbs(requests: Iterable[str], resource: str) -> set[str]:
+    """What was asked of a resource, of requests as ``verb uri``."""
+    return {request.partition(" ")[0] for request in requests if f"/{resource}" in request}
 
 
 # Federation
@@ -225,6 +232,7 @@ def hold(cluster: ApiCluster) -> None:
 
 def test_federation_is_green(cluster: ApiCluster, federation: Account) -> None:
     reset(cluster)
+    audit = cluster.audit()
     facts = federation.module("mesh_info", exports=EXPORTS)["mesh"]
     assert [service["name"] for service in facts["services"]] == ["reviews", "ledger"]
     planned = federation.module("applyset", name=SET, objects=OBJECTS, check=True, diff=True)
@@ -239,7 +247,9 @@ def test_federation_is_green(cluster: ApiCluster, federation: Account) -> None:
     assert len(adopted["plan"]["change"]) >= 1
     removed = federation.module("applyset", name=SET, state="absent", diff=True)
     assert len(removed["plan"]["delete"]) == len(OBJECTS) + 1
-    assert "secrets" not in {resource for _verb, resource, _namespace in asked(cluster, federation.user)}
+    requests = audit.requests()
+    assert verbs(requests, "secrets") == set()
+    assert verbs(requests, "gateways") == {"list", "patch", "delete"}
 
 
 @one_by_one("federation")
@@ -252,8 +262,7 @@ def test_federation_needs_each_right(cluster: ApiCluster, federation: Account, m
         reset(cluster)
     if adopts:
         cluster.lab.apply(MESH, OBJECTS)  # somebody else's, which a diff shows before they are taken over
-    give_back = federation.lose(missing)
-    try:
+    with federation.without(missing):
         if missing.verb in ("list", "get"):
             results = [
                 federation.module("mesh_info", exports=EXPORTS),
@@ -263,11 +272,200 @@ def test_federation_needs_each_right(cluster: ApiCluster, federation: Account, m
             results = [federation.module("applyset", name=SET, state="absent")]
         else:
             results = [federation.module("applyset", name=SET, objects=OBJECTS)]
-    finally:
-        give_back()
     names(missing, results)
     if adopts:
         hold(cluster)  # so that the next one can remove them
+
+
+# CA
+
+
+class Ca:
+    """The account of the CA, and a root that is kept in a directory."""
+
+    def __init__(self, cluster: ApiCluster, folder: Path) -> None:
+        self.cluster = cluster
+        self.account = Account(cluster, folder, "ca")
+        self._folder = folder / "root"
+        self._passphrase = secrets.token_hex()
+
+    def reset(self) -> None:
+        """As before the first run, though the root is there."""
+        for name in ("cacerts", "multimesh-next-ca"):
+            remove(self.cluster, f"/api/v1/namespaces/istio-system/secrets/{name}")
+        remove(self.cluster, f"/apis/coordination.k8s.io/v1/namespaces/istio-system/leases/{LEASE}")
+
+    def module(self, step: str, **options: Any) -> dict[str, Any]:
+        root = {"custody": "file", "root_directory": str(self._folder), "passphrase": self._passphrase}
+        given = {**root, "trust_domain": "east.mesh", "run": "the test", **options}
+        return self.account.module("shared_root_ca", step=step, **given)
+
+    def deed(self, **options: Any) -> list[dict[str, Any]]:
+        """What the role does in a mesh without a CA. The successor of a CA is kept in the same way as the first one."""
+        return [self.account.module("mesh_info", read_ca=True), self.module("issue", **options), self.module("release")]
+
+
+def remove(cluster: ApiCluster, path: str) -> None:
+    try:
+        cluster.lab.cluster(MESH).api().request("DELETE", path)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+
+
+@pytest.fixture(scope="module")
+def ca(cluster: ApiCluster, folder: Path) -> Ca:
+    return Ca(cluster, folder)
+
+
+def well(results: list[dict[str, Any]]) -> None:
+    assert [result["msg"] for result in results if result.get("failed")] == []
+
+
+def test_ca_is_green(cluster: ApiCluster, ca: Ca) -> None:
+    ca.reset()
+    audit = cluster.audit()
+    well(ca.deed())
+    assert not ca.module("issue")["changed"]
+    assert verbs(audit.requests(), "secrets") == {"get", "patch"}
+
+
+@one_by_one("ca")
+def test_ca_needs_each_right(ca: Ca, missing: Permission) -> None:
+    ca.reset()
+    with ca.account.without(missing):
+        results = ca.deed()
+    names(missing, results)
+
+
+def test_secrets_are_created_by_name_only(cluster: ApiCluster, ca: Ca) -> None:
+    ca.reset()
+    for name in ("cacerts", "other"):
+        with pytest.raises(LabError, match='cannot create resource "secrets"'):
+            cluster.kubectl(
+                f"--kubeconfig={ca.account.kubeconfig}", "-n", "istio-system", "create", "secret", "generic", name
+            )
+    other = '{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "other", "namespace": "istio-system"}}'
+    with pytest.raises(LabError, match='cannot patch resource "secrets"'):
+        cluster.kubectl(f"--kubeconfig={ca.account.kubeconfig}", "apply", "--server-side", "-f", "-", stdin=other)
+
+
+def test_without_any_right_to_create_when_everything_is_there_empty(cluster: ApiCluster, ca: Ca) -> None:
+    """The way that docs/rights.md names."""
+    ca.reset()
+    page = (CHECKOUT / "docs/rights.md").read_text().partition("## Creating Secrets")[2]
+    for name in ("cacerts", "multimesh-next-ca"):
+        assert name in page
+        cluster.kubectl("-n", "istio-system", "create", "secret", "generic", name)
+    manifest = page.partition("```yaml\n")[2].partition("```")[0]
+    cluster.kubectl("create", "-f", "-", stdin=manifest)
+    with ca.account.without(*(permission for permission in ca.account.needs if permission.verb == "create")):
+        well(ca.deed())
+
+
+# The root in a management cluster, which is the same one here
+
+
+@pytest.fixture(scope="module")
+def custody(cluster: ApiCluster, folder: Path) -> Account:
+    return Account(cluster, folder, "custody")
+
+
+def keep_in_cluster(ca: Ca, custody: Account) -> list[dict[str, Any]]:
+    ca.reset()
+    options = {"custody": "secret", "root_kubeconfig": str(custody.kubeconfig), "root_directory": None}
+    return [ca.module("issue", **options), ca.module("release", **options)]
+
+
+def forget_root(cluster: ApiCluster) -> None:
+    home = f"/api/v1/namespaces/{NAMES.root_namespace}"
+    remove(cluster, f"{home}/secrets/{NAMES.root_secret}")
+    remove(cluster, f"{home}/configmaps/{NAMES.root_secret}-ledger-0001")
+
+
+def test_custody_is_green(cluster: ApiCluster, ca: Ca, custody: Account) -> None:
+    forget_root(cluster)
+    audit = cluster.audit()
+    well(keep_in_cluster(ca, custody))
+    assert verbs(audit.requests(), "secrets") == {"get", "patch"}
+
+
+@one_by_one("custody")
+def test_custody_needs_each_right(cluster: ApiCluster, ca: Ca, custody: Account, missing: Permission) -> None:
+    forget_root(cluster)
+    with custody.without(missing):
+        results = keep_in_cluster(ca, custody)
+    names(missing, results)
+
+
+# Rotation
+
+
+@pytest.fixture(scope="module")
+def rotation(cluster: ApiCluster, folder: Path, ca: Ca) -> Account:
+    """A replica of istiod that does not run, and a Secret that it should have."""
+    ca.reset()
+    well(ca.deed())
+    container = {"name": "discovery", "image": "pilot:none"}
+    metadata = {"name": "istiod", "namespace": "istio-system", "labels": {"app": "istiod"}}
+    cluster.lab.apply(MESH, [account("istio-system", "istiod"), pod(metadata, container, "istiod")])
+    return Account(cluster, folder, "rotation")
+
+
+def account(namespace: str, name: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
+
+
+def pod(metadata: dict[str, Any], container: dict[str, Any], service_account: str) -> dict[str, Any]:
+    spec = {"containers": [container], "serviceAccountName": service_account}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def roll_out(rotation: Account) -> dict[str, Any]:
+    return rotation.module("trust_rollout", issuer="00" * 20, hurry=True, timeout=0)
+
+
+def test_rotation_is_refused_nothing(rotation: Account) -> None:
+    result = roll_out(rotation)
+    assert "HTTP 403" not in result["msg"]
+    assert result["changed"]  # the annotation
+
+
+@one_by_one("rotation")
+def test_rotation_needs_each_right(cluster: ApiCluster, rotation: Account, missing: Permission) -> None:
+    cluster.kubectl("annotate", "pod", "-n", "istio-system", "istiod", "multimesh.istio/cacerts-")
+    with rotation.without(missing):
+        names(missing, [roll_out(rotation)])
+
+
+# Verify
+
+
+@pytest.fixture(scope="module")
+def verify(cluster: ApiCluster, folder: Path) -> Account:
+    cluster.lab.apply(MESH, [account(NAMES.verify_namespace, "default"), account("kiosk", "till")])
+    return Account(cluster, folder, "verify")
+
+
+def call_everything(verify: Account) -> list[dict[str, Any]]:
+    """No pod runs here, so the last thing that is said is that they did not start."""
+    edges = compute.edges(INVENTORY, MESH)
+    inspected = verify.module("mesh_info", exports=EXPORTS)
+    return [inspected] if inspected.get("failed") else [verify.module("connectivity_test", edges=edges, timeout=1)]
+
+
+def test_verify_is_refused_nothing(cluster: ApiCluster, verify: Account) -> None:
+    audit = cluster.audit()
+    [result] = call_everything(verify)
+    assert "did not start" in result["msg"]
+    assert cluster.names("pods", "kiosk") == cluster.names("pods", NAMES.verify_namespace) == []
+    assert verbs(audit.requests(), "secrets") == set()
+
+
+@one_by_one("verify")
+def test_verify_needs_each_right(verify: Account, missing: Permission) -> None:
+    with verify.without(missing):
+        names(missing, call_everything(verify))
 
 
 # The Lease
@@ -276,7 +474,7 @@ def test_federation_needs_each_right(cluster: ApiCluster, federation: Account, m
 def test_a_lease_on_a_real_server(cluster: ApiCluster) -> None:
     """Dry runs tell the server's time, and the resourceVersion decides: what fakes only claim."""
     client, now = cluster.client(), datetime.now(UTC)
-    name, minutes = "multimesh-shared-root-ca", timedelta(minutes=5)
+    name, minutes = LEASE, timedelta(minutes=5)
 
     def acquire(holder: str, duration: timedelta = minutes, **options: Any) -> str | None:
         # a clock that is a year wrong
@@ -324,3 +522,48 @@ def test_of_runs_that_find_no_lease_one_wins(cluster: ApiCluster) -> None:
             winners = set(pool.map(compete, range(len(clients))))
         assert len(winners) == 1
         assert winners == {cluster.get("lease", "istio-system", name)["spec"]["holderIdentity"]}
+
+
+# Control plane
+
+
+def test_control_plane_is_green(cluster: ApiCluster, folder: Path) -> None:
+    """Helm with Istio's charts: not the fewest rights, but enough of them."""
+    helmsman = Account(cluster, folder, "control-plane")
+    artifacts = ensure_built()
+
+    def helm(action: str, *arguments: str) -> None:
+        reach = [f"--kubeconfig={helmsman.kubeconfig}", "--namespace=istio-system"]
+        command = [str(artifacts.bin["helm"]), action, *reach, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def install(release: str, chart: str, *options: str) -> None:
+        helm("upgrade", "--install", "--disable-openapi-validation", release, str(artifacts.charts / chart), *options)
+
+    peer = {"apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "spec": {"mtls": {"mode": "STRICT"}}}
+    peer["metadata"] = {"name": "default", "namespace": "istio-system"}
+    name = "multimesh-control-plane"
+    # Before istiod is there: its webhook would be asked, and nothing runs here.
+    well(
+        [
+            helmsman.module("mesh_info", read_ca=True),
+            helmsman.module("applyset", name=name, objects=[peer], diff=True),
+            helmsman.module("applyset", name=name, state="absent"),
+        ]
+    )
+    # The definitions are there already, so that they are changed too.
+    install("istio-base", "base", "--take-ownership")
+    install("istiod", "istiod")
+    install("istiod", "istiod", "--set=autoscaleMin=2")
+    install("istio-eastwestgateway", "gateway")
+    helm("uninstall", "istio-eastwestgateway", "istiod", "istio-base")
+
+
+def test_nobody_has_listed_secrets(cluster: ApiCluster) -> None:
+    """In all the tests above, none of the collection's own requests did, whoever made it."""
+    with Path(cluster.lab.audit_log(MESH)).open() as log:
+        events = [json.loads(line) for line in log]
+    ours = [event for event in events if event.get("userAgent") == "multimesh.istio" and "objectRef" in event]
+    assert len(ours) > 500
+    assert {event["verb"] for event in ours if event["objectRef"].get("resource") == "secrets"} == {"get", "patch"}
