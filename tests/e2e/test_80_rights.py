@@ -408,7 +408,7 @@ def rotation(cluster: ApiCluster, folder: Path, ca: Ca) -> Account:
     well(ca.deed())
     container = {"name": "discovery", "image": "pilot:none"}
     metadata = {"name": "istiod", "namespace": "istio-system", "labels": {"app": "istiod"}}
-    cluster.lab.apply(MESH, [account("istio-system", "istiod"), pod(metadata, container, "istiod")])
+    cluster.lab.apply(MESH, [account("istio-system", "replica"), pod(metadata, container, "replica")])
     return Account(cluster, folder, "rotation")
 
 
