@@ -32,7 +32,8 @@ options:
       - V(federation), role P(multimesh.istio.federation#role). It may read no Secret.
       - V(ca), role P(multimesh.istio.shared_root_ca#role).
       - V(custody), for the cluster in which O(multimesh.istio.shared_root_ca#module:custody=secret) keeps the root.
-      - V(rotation), what the playbook C(multimesh.istio.rotate_root_ca) needs beside V(ca).
+      - V(rotation), what the playbooks C(multimesh.istio.rotate_root_ca) and C(multimesh.istio.revoke) need beside
+        V(ca) to wait for every proxy.
       - V(verify), role P(multimesh.istio.verify#role).
       - V(control-plane), roles P(multimesh.istio.control_plane#role) and P(multimesh.istio.gateway#role). Whoever has
         these rights can get all others.

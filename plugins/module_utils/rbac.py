@@ -143,7 +143,7 @@ def _custody(_inventory: Inventory, _host: str, names: Names) -> Permissions:
 
 
 def _rotation(_inventory: Inventory, _host: str, _names: Names) -> Permissions:
-    """What rotate_root_ca needs beside ``ca``: module trust_rollout asks every proxy, and hurries istiod's pods."""
+    """Module trust_rollout, beside ``ca``: it asks every proxy of the cluster, and hurries istiod's pods."""
     needs = _grant("", "", ("pods",), ("list",)) | _grant("", "", ("pods/portforward",), ("get", "create"))
     return needs | _grant(ROOT_NAMESPACE, "", ("pods",), ("patch",))
 
