@@ -18,10 +18,11 @@ options:
       - V(file), in O(root_directory) on the host that runs the module, encrypted with O(passphrase).
       - V(secret), in the Secret O(root_secret) of a management cluster, encrypted with O(passphrase), which that cluster
         does not hold. For automation controllers whose disks do not last.
-      - V(offline), on another machine. Requests are written to O(root_directory), and the run stops with instructions until the
-        signed certificates are there.
+      - V(offline), on another machine. Requests are written to O(root_directory), and the run stops with instructions
+        until the signed certificates are there.
+      - V(vault), in a PKI secrets engine of Vault or OpenBao, which signs. Needs the Python library C(hvac).
     type: str
-    choices: [file, secret, offline]
+    choices: [file, secret, offline, vault]
     default: file
   root_directory:
     description:
@@ -51,4 +52,70 @@ options:
       - With O(custody=secret), name of the Secret.
     type: str
     default: shared-root-ca
+  vault_url:
+    description:
+      - With O(custody=vault). URL of the server, C(https://HOST[:PORT]).
+    type: str
+  vault_namespace:
+    description:
+      - With O(custody=vault). Namespace of Vault Enterprise, OpenBao or HCP.
+    type: str
+    default: ""
+  vault_ca_cert:
+    description:
+      - With O(custody=vault). File with the CA that the server is verified by, instead of those of the system.
+    type: path
+  vault_auth:
+    description:
+      - With O(custody=vault). How to log in.
+    type: str
+    choices: [token, approle, jwt, kubernetes]
+    default: token
+  vault_auth_mount:
+    description:
+      - With O(custody=vault). Path of the auth method, if it is not named as the method.
+    type: str
+    default: ""
+  vault_token:
+    description:
+      - With O(custody=vault). Token.
+    type: str
+  vault_role:
+    description:
+      - With O(custody=vault). Role for V(jwt) and V(kubernetes).
+    type: str
+    default: ""
+  vault_role_id:
+    description:
+      - With O(custody=vault). Role ID for V(approle).
+    type: str
+  vault_secret_id:
+    description:
+      - With O(custody=vault). Secret ID for V(approle).
+    type: str
+  vault_jwt:
+    description:
+      - With O(custody=vault). Token for V(jwt) and V(kubernetes); in a pod of Kubernetes it may be left out.
+    type: str
+  vault_mount:
+    description:
+      - With O(custody=vault). Path of the secrets engine.
+    type: str
+    default: pki
+  vault_issuer:
+    description:
+      - With O(custody=vault). Name or ID of the root, if the mount has others.
+    type: str
+    default: ""
+  vault_generate:
+    description:
+      - With O(custody=vault). Make roots that are missing, and let the lists of the mount live as long as they
+        do.
+    type: bool
+    default: false
+  vault_destroy_retired:
+    description:
+      - With O(custody=vault). Delete issuer and key of a root once no mesh trusts it.
+    type: bool
+    default: false
 """

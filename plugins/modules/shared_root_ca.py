@@ -330,8 +330,8 @@ crl_numbers:
 ledger:
   description:
     - What has happened to roots and CAs, oldest first. Each entry has C(time), C(action), C(mesh), C(subject),
-      C(fingerprint), C(serial), C(not_before), C(not_after), C(issuer), C(trust_domain), C(run), C(certificate) (PEM) and
-      C(note).
+      C(fingerprint), C(serial), C(not_before), C(not_after), C(issuer), C(trust_domain), C(run), C(certificate)
+      (PEM) and C(note).
   returned: with O(step=ledger), when something has
   type: list
   elements: dict

@@ -36,8 +36,9 @@ def needed(
     files: what the mesh holds. own: its CAs, the candidate included.
     roots: those that it shall trust. issued: CAs of all meshes, as far as they are known. given: what those handed out.
     Lists of CAs under a root that shall not be trusted go, lists of CAs that nobody knows stay.
-    Nothing is begun while the mesh's own CA is under a foreign root, of which there is no list, or where a root has none.
-    And what is held is never emptied: proxies would keep the old lists, and forget what is revoked when istiod restarts.
+    Nothing is begun while the mesh's own CA is under a foreign root, of which there is no list, or where a root has
+    none. And what is held is never emptied: proxies would keep the old lists, and forget what is revoked when istiod
+    restarts.
     """
     held = crl.read(files.get(bundle.CA_CRL, b""))
     signer = State.of(files).signer

@@ -23,7 +23,6 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki import (
     cacerts,
     crl,
     guards,
-    ledger,
     lists,
     transition,
 )
@@ -38,6 +37,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base i
 )
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import describe, fingerprint, signed_by
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.finding import Finding
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.ledger import Action, Entry
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.request import (
     Outcome,
     RefusedError,
@@ -80,8 +80,8 @@ class Steps:
 
         Raises SignaturePending when somebody else has to sign the first CA; for its successor that is a warning.
         """
-        roots = self._roots()
         held = cacerts.read(self._cluster)
+        roots = self._roots()  # after that, or the root of a CA that another run has just made would seem lost
         if held.files:
             guards.existing(self._request, held.files, roots, self._custody.place, self._now)
             try:
@@ -168,7 +168,8 @@ class Steps:
         files = held.files
         if stage == "sign":
             files = transition.untrust(files, target.certificate, self._lists(held, [target]))
-        return self._replace(held, files, target, [target], ("root-untrusted", target.certificate))
+        left = [root for root in State.of(held.files).roots if root != target.certificate]
+        return self._replace(held, files, target, [target], *(("root-untrusted", root) for root in left))
 
     def status(self) -> Outcome:
         """How far the mesh is, without judging what it has."""
@@ -403,7 +404,7 @@ class Steps:
         files: Files,
         target: Root,
         roots: Sequence[Root],
-        event: tuple[ledger.Action, x509.Certificate],
+        *events: tuple[Action, x509.Certificate],
     ) -> Outcome:
         changed = dict(files) != dict(held.files)
         if changed:
@@ -411,12 +412,13 @@ class Steps:
         if changed and not self._check:
             self._acquire()
             cacerts.write(self._cluster, held, files, force=self._request.adopt)
-            if files[bundle.ROOT_CERT] != held.files.get(bundle.ROOT_CERT) or event[0] == "ca-active":
-                self._record(*event)
+            for action, certificate in events:
+                if files[bundle.ROOT_CERT] != held.files.get(bundle.ROOT_CERT) or action == "ca-active":
+                    self._record(action, certificate)
         return self._outcome(files, target, held.files)
 
-    def _record(self, action: ledger.Action, certificate: x509.Certificate, *, mesh: str | None = None) -> None:
-        entry = ledger.Entry.of(
+    def _record(self, action: Action, certificate: x509.Certificate, *, mesh: str | None = None) -> None:
+        entry = Entry.of(
             certificate,
             action,
             mesh=self._mesh if mesh is None else mesh,

@@ -28,7 +28,7 @@ class CustodyError(MultimeshError):
     """The root cannot be read, kept or used, and what to do about it."""
 
 
-class SignaturePending(CustodyError):  # noqa: N818 - nothing went wrong
+class SignaturePending(CustodyError):
     """Somebody else has to sign first. What they have to do stands in the message; then the run is repeated.
 
     request: where they find what is to be signed.

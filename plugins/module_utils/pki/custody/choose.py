@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import Connection
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody import vault
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import Custody
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.held import HeldRoots
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.offline import OfflineRoot
@@ -19,13 +20,14 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.secret
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.store import FileStore
 
 CUSTODY_OPTIONS: dict[str, dict[str, Any]] = {
-    "custody": {"type": "str", "choices": ["file", "secret", "offline"], "default": "file"},
+    "custody": {"type": "str", "choices": ["file", "secret", "offline", "vault"], "default": "file"},
     "root_directory": {"type": "path"},
     "passphrase": {"type": "str", "no_log": True},
     "root_kubeconfig": {"type": "path"},
     "root_context": {"type": "str"},
     "root_namespace": {"type": "str", "default": "multimesh-istio"},
     "root_secret": {"type": "str", "default": "shared-root-ca", "no_log": False},
+    **vault.VAULT_OPTIONS,
 }
 
 
@@ -34,6 +36,9 @@ def choose(options: Mapping[str, Any], environ: Mapping[str, str]) -> Custody:
     kind = options["custody"]
     if kind == "offline":
         return OfflineRoot(Path(_needed(options, "root_directory")))
+    if kind == "vault":
+        _needed(options, "vault_url")
+        return vault.from_options(options, FileStore(Path(_needed(options, "root_directory"))))
     passphrase = _needed(options, "passphrase")
     if kind == "file":
         return HeldRoots(FileStore(Path(_needed(options, "root_directory"))), passphrase)
@@ -51,4 +56,8 @@ def _needed(options: Mapping[str, Any], name: str) -> str:
     return str(options[name])
 
 
-_ROLE_VARIABLES = {"root_directory": "shared_root_ca_directory", "passphrase": "shared_root_ca_passphrase"}
+_ROLE_VARIABLES = {
+    "root_directory": "shared_root_ca_directory",
+    "passphrase": "shared_root_ca_passphrase",
+    "vault_url": "shared_root_ca_vault_url",
+}

@@ -1,0 +1,58 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A mesh that was broken into is cut off by its CA, and let in again with a new one."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+from tests.e2e import scenario
+from tests.e2e.load import NEW_CONNECTIONS, Load
+from tests.e2e.scenario import MESHES, NAMESPACE
+from tests.e2e.support import cacerts, wait_for
+
+SECONDS = 120
+"""Within which no new handshake of the mesh that was cut off may succeed anywhere."""
+
+
+def reached(federation, caller, callee):
+    """Whether a new connection gets an answer."""
+    url = f"http://greeter.{NAMESPACE}.svc.{callee}.global:{NEW_CONNECTIONS}/"
+    return federation.call(caller, NAMESPACE, "caller", url)[0] == 200
+
+
+def test_a_mesh_is_cut_off_and_the_others_do_not_notice(federation):
+    federation.write_inventory(scenario.hosts())
+    others = [mesh for mesh in MESHES if mesh != "north"]
+    assert all(reached(federation, *pair) for pair in itertools.permutations(MESHES, 2))
+    with Load(federation, [*itertools.permutations(others, 2), *((mesh, mesh) for mesh in others)]) as load:
+        begin = time.monotonic()
+        federation.play("revoke", "-e", '{"revoke_meshes": ["north"]}').ok()
+        for mesh in others:
+            wait_for(lambda mesh=mesh: not reached(federation, "north", mesh), f"{mesh} refuses north", SECONDS)
+            wait_for(lambda mesh=mesh: not reached(federation, mesh, "north"), f"{mesh} does not call north", SECONDS)
+        seconds = time.monotonic() - begin
+    print(f"new handshakes refused {seconds:.0f} s after the command; {load.total} requests of the others")
+    assert seconds <= SECONDS
+    assert load.problems == []
+    assert load.failed == {}
+
+    again = federation.play("revoke", "-e", '{"revoke_meshes": ["north"]}').ok()
+    assert {mesh: counts["changed"] for mesh, counts in again.recap.items()} == dict.fromkeys(MESHES, 0)
+    site = federation.play("site")
+    assert site.returncode != 0
+    assert "north: the CA of this mesh is revoked" in site.output
+
+
+def test_with_a_new_ca_it_is_believed_again(federation):
+    before = cacerts(federation, "north")
+    # What settles is the list of the new CA, on its way to every proxy; here it is waited for below.
+    arguments = ("-e", '{"shared_root_ca_replace_revoked": true, "shared_root_ca_settle_seconds": 45}')
+    federation.play("site", *arguments).ok()
+    assert cacerts(federation, "north").signer != before.signer
+    for pair in itertools.permutations(MESHES, 2):
+        wait_for(lambda pair=pair: reached(federation, *pair), f"{pair} call each other again", 120)
+    again = federation.play("site").ok()
+    assert {mesh: counts["changed"] for mesh, counts in again.recap.items()} == dict.fromkeys(MESHES, 0)
