@@ -139,7 +139,9 @@ def intermediate_findings(
             )
         )
     if certificate.subject in [root.subject for root in expected.roots]:
-        findings.append(Finding("subject", where, "its subject is that of a root, and verifiers may take one for the other"))
+        findings.append(
+            Finding("subject", where, "its subject is that of a root, and verifiers may take one for the other")
+        )
     if _public_der(certificate) in [_public_der(root) for root in expected.roots]:
         what = "its key is that of a root, so it can sign whatever its name constraint forbids"
         findings.append(Finding("shared-key", where, what))
@@ -267,7 +269,9 @@ def _ambiguous(roots: Sequence[x509.Certificate]) -> Iterator[Finding]:
     keys_by_name: dict[tuple[x509.Name, bytes], set[bytes]] = {}
     for root in roots:
         own = _extension(root, x509.SubjectKeyIdentifier)
-        keys_by_name.setdefault((root.subject, own.value.digest if own is not None else b""), set()).add(_public_der(root))
+        keys_by_name.setdefault((root.subject, own.value.digest if own is not None else b""), set()).add(
+            _public_der(root)
+        )
     for (subject, _), found in keys_by_name.items():
         if len(found) > 1:
             what = f"roots {_shown(subject)} have the same name and key identifier, and different keys"
