@@ -29,7 +29,7 @@ ROTATE = "Run playbook multimesh.istio.rotate_root_ca, which takes the steps in 
 _RESTORE = (
     "Restore that place from its backup, or name the right one in the variables of role multimesh.istio.shared_root_ca."
 )
-_ADOPTABLE = frozenset({"foreign-root", "name-constraint"})
+_ADOPTABLE = frozenset({"foreign-root", "shared-root-missing", "name-constraint"})
 """What may be wrong with a bundle that is being led away from what is wrong."""
 
 

@@ -37,20 +37,22 @@ def needed(
     roots: those that it shall trust. issued: CAs of all meshes, as far as they are known. given: what those handed out.
     Lists of CAs under a root that shall not be trusted go, lists of CAs that nobody knows stay.
     Nothing is begun while the mesh's own CA is under a foreign root, of which there is no list, or where a root has
-    none. And what is held is never emptied: proxies would keep the old lists, and forget what is revoked when istiod
-    restarts.
+    none. Where that root was ours once and lists are held, they are kept and those of its successor added, or it could
+    never sign. And what is held is never emptied: proxies would keep the old lists, and forget what is revoked when
+    istiod restarts.
     """
     held = crl.read(files.get(bundle.CA_CRL, b""))
     signer = State.of(files).signer
     ours = [root.certificate for root in roots]
-    if signer is None or not any(signed_by(signer, root) for root in ours):
+    foreign = signer is None or not any(signed_by(signer, root) for root in ours)
+    if signer is None or (foreign and not held):
         return tuple(held)
     of_roots = _of_roots(roots, held, signer)
     if len(of_roots) < len(roots):
         return tuple(held)
     known = [*ours, *issued, *(authority.certificate for authority in own)]
     issuers = [one for one in known if one in ours or any(signed_by(one, root) for root in ours)]
-    left = [one for one in known if one not in issuers]
+    left = [] if foreign else [one for one in known if one not in issuers]
     from_meshes = [one for one in given if not any(crl.issued_by(one, root) for root in ours)]
     return crl.merge(
         [*from_meshes, *fresh(own, [*held, *given], now), *of_roots],

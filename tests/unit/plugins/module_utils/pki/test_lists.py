@@ -73,6 +73,12 @@ def test_a_ca_under_a_foreign_root_has_none() -> None:
     assert needed({}) == ()
 
 
+def test_lists_held_under_a_root_that_was_lost_are_kept_and_added_to() -> None:
+    held, successor = needed(), forge.intermediate(NEXT)
+    added = needed(holding(*held), (Root(NEXT.certificate, signed(NEXT)),), own=[EAST, successor], given=[])
+    assert issuers(added, OURS, EAST, WEST, NEXT, successor) == [0, 1, 2, 3, 4]
+
+
 def test_the_newest_list_of_the_root_counts_wherever_it_comes_from() -> None:
     newer = signed(OURS, 2, WEST)
     found = needed(holding(*needed()), roots=(Root(OURS.certificate, newer),))

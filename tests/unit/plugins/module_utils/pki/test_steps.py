@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 
 import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle, crl, public
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.cacerts import CANDIDATE
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import RootProfile
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import fingerprint
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.request import RefusedError
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import certificates
 
+from tests.unit.plugins.module_utils.pki import forge
 from tests.unit.plugins.module_utils.pki.fakes import FakeCluster
 from tests.unit.plugins.module_utils.pki.meshes import NOW, ROTATION, Meshes
 
@@ -141,6 +144,54 @@ def test_untrust_waits_for_the_signer(meshes):
     meshes.all("trust")
     with pytest.raises(RefusedError, match=r"stage trust"):
         meshes.step("east", "untrust")
+
+
+def adopt(meshes, *names):
+    """Lead these meshes to the root of the custody. All others hold the lists before any of them signs."""
+    for name in names:
+        meshes.step(name, "prepare", adopt=True)
+    for name in meshes.clusters:
+        meshes.step(name, "trust", adopt=name in names)
+        assert meshes.believes(name, name) or not meshes.lists(name), "its own workloads go on"
+    for step in ("sign", "untrust"):
+        for name in names:
+            meshes.step(name, step, adopt=True, settle=timedelta(0))
+            assert meshes.believes(name, name) or not meshes.lists(name), "its own workloads go on"
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_a_mesh_under_a_foreign_root_is_led_to_the_shared_one(meshes, bound):
+    foreign = forge.root()
+    unbound = forge.Forgery().with_extension("constraints", None).with_extension("names", None)
+    ca = forge.intermediate(foreign, "south.mesh") if bound else unbound.sign(foreign)
+    meshes.clusters["south"] = cluster = FakeCluster("south")
+    files = {
+        name: base64.b64encode(content).decode() for name, content in bundle.build(ca, foreign.certificate).items()
+    }
+    cluster.put("Secret istio-system/cacerts", {"metadata": {"name": "cacerts"}, "data": files})
+    for step in ("issue", "prepare", "trust", "sign", "untrust"):
+        with pytest.raises(RefusedError, match="not a good CA under the shared root"):
+            meshes.step("south", step)
+    adopt(meshes, "south")
+    assert meshes.findings("south") == ()
+    assert meshes.all_believe() == []
+    meshes.site()
+    assert meshes.site() == set()
+
+
+def test_a_lost_root_is_replaced_by_adoption(meshes):
+    """With an empty place. Nothing of the old root, nor of its ledger, is left but in the clusters."""
+    old = [meshes.state(mesh).signer for mesh in meshes.clusters]
+    meshes.store.blobs.clear()
+    with pytest.raises(RefusedError, match=r"holds\s+no root"):
+        meshes.site()
+    meshes.custody.make_root(RootProfile(key_type="ecdsa-p256"), NOW)
+    adopt(meshes, *meshes.clusters)
+    assert [meshes.findings(mesh) for mesh in meshes.clusters] == [()] * 3
+    assert meshes.all_believe() == []
+    assert not [mesh for mesh in meshes.clusters if meshes.state(mesh).signer in old]
+    meshes.site()
+    assert meshes.site() == set()
 
 
 def test_a_revoked_mesh_is_believed_by_nobody_else(meshes):
