@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import keys
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import ISTIOD_DNS
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import IntermediateProfile, Revocation
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.journal import Journal
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import fingerprint
@@ -22,9 +23,10 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import 
 
 with contextlib.suppress(ImportError):  # the modules report a missing library
     from cryptography import x509
+    from cryptography.x509.oid import NameOID
 
 if TYPE_CHECKING:
-    from ansible_collections.multimesh.istio.plugins.module_utils.pki.keys import PublicKey
+    from ansible_collections.multimesh.istio.plugins.module_utils.pki.keys import PrivateKey, PublicKey
 
 ORGANIZATION = "multimesh.istio"
 
@@ -57,6 +59,29 @@ def name_constraints(profile: IntermediateProfile) -> x509.NameConstraints:
     """
     return x509.NameConstraints(
         [x509.UniformResourceIdentifier(profile.trust_domain), *map(x509.DNSName, profile.dns_domains)], None
+    )
+
+
+def request(key: PrivateKey, profile: IntermediateProfile) -> x509.CertificateSigningRequest:
+    """A request that asks for all of it itself, for signers that take names and extensions from nowhere else."""
+    usage = x509.KeyUsage(
+        False, False, False, False, False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False
+    )
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, ORGANIZATION),
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name(profile, key.public_key())),
+        ]
+    )
+    names = x509.SubjectAlternativeName([x509.DNSName(ISTIOD_DNS), x509.UniformResourceIdentifier(uri(profile))])
+    return (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(subject)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(name_constraints(profile), critical=True)
+        .add_extension(names, critical=False)
+        .sign(key, keys.signature_hash(key))
     )
 
 

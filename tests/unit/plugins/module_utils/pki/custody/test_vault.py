@@ -59,11 +59,11 @@ def written(engine: FakeEngine) -> list[str]:
     return [path for verb, path, _content in engine.asked if verb == "write"]
 
 
-def complete_request(profile: IntermediateProfile = EAST, critical: bool = True) -> x509.CertificateSigningRequest:
+def asking(critical: bool = True) -> x509.CertificateSigningRequest:
+    """A request with a name constraint that is critical, or not."""
     assert isinstance(KEY, ec.EllipticCurvePrivateKey)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "east mesh CA")])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
-    return builder.add_extension(external.name_constraints(profile), critical).sign(KEY, hashes.SHA256())
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    return builder.add_extension(external.name_constraints(EAST), critical).sign(KEY, hashes.SHA256())
 
 
 # Roots
@@ -171,12 +171,15 @@ def test_a_server_without_uri_constraints_is_refused(custody: Custodian, engine:
     with pytest.raises(CustodyError, match=r"(?s)permits DNS:svc, expected DNS:svc, URI:east\.mesh.*Vault 1\.19"):
         roots.issue(print_of(root), EAST, REQUEST, NOW)
     assert roots.ledger() == ()
-    assert roots.issue(print_of(root), EAST, complete_request(), NOW) is not None
+    certificate = roots.issue(print_of(root), EAST, external.request(KEY, EAST), NOW)
+    expected = Expectation("east.mesh", ["svc"], [root.certificate])
+    assert candidate_findings(Authority(certificate, KEY), expected, NOW) == ()
+    assert engine.asked[-1][2]["use_csr_values"] is True
 
 
 @pytest.mark.parametrize(
     "request_",
-    [REQUEST, complete_request(critical=False), complete_request(replace(EAST, trust_domain="west.mesh"))],
+    [REQUEST, asking(critical=False), external.request(KEY, replace(EAST, trust_domain="west.mesh"))],
     ids=["nothing", "not critical", "another mesh"],
 )
 def test_only_a_request_that_asks_for_the_right_thing_is_copied_from(
