@@ -15,6 +15,7 @@ description:
   - A proxy is asked through the administration port of its Envoy, which tells the trust bundle, the revocation lists
     and the certificate in use. A replica of istiod is asked for the certificate it shows on port 15012, which it makes
     anew whenever it has accepted the content of Secret C(cacerts), and only then.
+  - While it waits, it says every ten seconds who is awaited, if that is not what it said last.
   - Both go through the API server (C(pods/portforward)). No command is run in a pod, and no private key is read.
   - A pod whose proxy does not run is no obstacle, because it takes what istiod has when it starts. Neither is a gateway
     that only passes connections through and uses no certificate of the mesh.
@@ -117,6 +118,19 @@ ready:
   returned: always, when the cluster was looked at
   type: bool
   sample: true
+pending:
+  description: Whether it is worth waiting on. V(false) when everybody is ready, or somebody cannot become so.
+  returned: always, when the cluster was looked at
+  type: bool
+  sample: false
+late_renewal:
+  description:
+    - Whether every replica of istiod is ready and proxies wait all the same. A proxy that renewed its certificate at a
+      replica that was not ready yet keeps what it got for up to half a day, unless the bytes of C(root-cert.pem) change
+      once more, with all replicas ready.
+  returned: always, when the cluster was looked at
+  type: bool
+  sample: false
 line:
   description: All of it in a line for people.
   returned: always, when the cluster was looked at
@@ -273,7 +287,7 @@ def main() -> None:
         module.warn(warning)
     result = {"changed": bool(report.hurried), "seconds": int(seconds), **report.as_dict()}
     if not report.ready and not module.check_mode:
-        module.fail_json(msg=report.failure(seconds), **result)
+        module.fail_json(msg=report.failure, **result)
     module.exit_json(**result)
 
 

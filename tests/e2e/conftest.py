@@ -16,7 +16,7 @@ import pytest
 from tests.canary import Watch
 from tests.e2e import scenario
 from tests.e2e.scenario import MESHES
-from tests.e2e.support import AuditLog, Federation
+from tests.e2e.support import AuditLog, Federation, known_secrets
 from tests.lab.api import Lab
 
 REUSE = os.environ.get("MULTIMESH_REUSE_LAB") == "1"
@@ -62,7 +62,8 @@ def first_run(unfederated: Federation, first_check: SimpleNamespace) -> SimpleNa
     with Watch(unfederated.temporary) as watch:
         run = unfederated.play("site", "--diff", "-vvvv").ok()
     scenario.deploy(unfederated.lab)
-    return SimpleNamespace(run=run, watch=watch)
+    # later tests exchange the root and the CAs
+    return SimpleNamespace(run=run, watch=watch, canary=known_secrets(unfederated))
 
 
 @pytest.fixture(scope="session")

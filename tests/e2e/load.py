@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable
 from types import TracebackType
@@ -23,7 +24,8 @@ HTTP, NEW_CONNECTIONS = 80, 8081
 class Load:
     """Load over routes of callers and callees, in rounds of some seconds, until the block is left.
 
-    Half of the requests go over kept connections, each of the other half over a new one with a handshake of its own.
+    One request of six takes a new connection with a handshake of its own, the others go over kept ones.
+    failures: the end of each round in which something failed, with what fortio said. problems: rounds without a result.
     codes: HTTP status (or -1 for no answer) -> how often, by route.
     """
 
@@ -36,6 +38,7 @@ class Load:
         self._stop = threading.Event()
         self.codes: dict[tuple[str, str], Counter[str]] = {route: Counter() for route in routes}
         self.problems: list[str] = []
+        self.failures: list[str] = []
         self._threads = [
             threading.Thread(target=self._drive, args=(route, kept), daemon=True)
             for route in self.codes
@@ -77,9 +80,9 @@ class Load:
         caller, callee = route
         host = f"greeter.{NAMESPACE}.svc.{callee}.global" if caller != callee else f"greeter.{NAMESPACE}"
         url = f"http://{host}:{HTTP if kept else NEW_CONNECTIONS}/"
-        qps = self._qps / 2
+        qps = self._qps * (5 / 6 if kept else 1 / 6)
         command = [
-            "fortio", "load", "-quiet", "-json", "-", "-qps", f"{qps:g}", "-c", "2",
+            "fortio", "load", "-quiet", "-json", "-", "-qps", f"{qps:.3f}", "-c", "2",
             "-n", str(int(qps * self._seconds)), "-timeout", "5s", f"-keepalive={'true' if kept else 'false'}", url,
         ]  # fmt: skip
         execute = ["exec", "-n", NAMESPACE, "deploy/load", "-c", "load", "--", *command]
@@ -93,4 +96,10 @@ class Load:
                 self.problems.append(f"{caller} -> {callee}: no result: {done.stderr[-300:]}")
                 self._stop.wait(1)
                 continue
-            self.codes[route].update({str(code): int(count) for code, count in result["RetCodes"].items()})
+            codes = {str(code): int(count) for code, count in result["RetCodes"].items()}
+            self.codes[route].update(codes)
+            if codes.keys() - {"200"}:
+                moment = time.strftime("%H:%M:%S")
+                self.failures.append(
+                    f"{moment} {caller} -> {callee} {'kept' if kept else 'new'}: {codes}: {done.stderr[-800:]}"
+                )

@@ -19,8 +19,9 @@ from typing import Any
 
 import yaml
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 
+from tests.canary import Canary
 from tests.lab.api import Lab
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -147,6 +148,26 @@ def cacerts(federation: Federation, mesh: str) -> Ca:
         return tuple(certificate.fingerprint(hashes.SHA256()).hex() for certificate in certificates)
 
     return Ca(prints("ca-cert.pem")[0], prints("root-cert.pem"))
+
+
+def known_secrets(federation: Federation) -> Canary:
+    """What nobody may show: the root's key, the key of every mesh's CA, and the passphrase."""
+    settings = yaml.safe_load(federation.inventory.read_text())["meshes"]["vars"]
+    phrase = settings["shared_root_ca_passphrase"]
+    keys = {}
+    for path in Path(settings["shared_root_ca_directory"]).glob("root-*.pem"):
+        encrypted = re.search(
+            rb"-----BEGIN ENCRYPTED PRIVATE KEY-----.*-----END [^-]*-----", path.read_bytes(), re.DOTALL
+        )
+        assert encrypted, path
+        keys[path.name] = serialization.load_pem_private_key(encrypted[0], phrase.encode()).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    assert keys
+    for mesh in federation.hosts:
+        secret = federation.kubectl_json(mesh, "get", "secret", "-n", "istio-system", "cacerts")["data"]
+        keys[mesh] = base64.b64decode(secret["ca-key.pem"])
+    return Canary(keys, {"passphrase": phrase})
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:

@@ -26,7 +26,7 @@ def test_a_rotation_under_load_costs_no_request(federation):
         run = federation.play("rotate_root_ca", "-e", f"shared_root_ca_rotate_from={leave[0]}").ok()
         load.wait_for(REQUESTS)
     print(run.output[-3000:])
-    print(f"{load.total} requests, failed: {load.failed or 'none'}")
+    print(f"{load.total} requests, failed: {load.failed or 'none'}", *load.failures, sep="\n")
     assert load.problems == []
     assert load.failed == {}
     assert load.total >= REQUESTS

@@ -35,6 +35,7 @@ def test_a_mesh_is_cut_off_and_the_others_do_not_notice(federation):
             wait_for(lambda mesh=mesh: not reached(federation, mesh, "north"), f"{mesh} does not call north", SECONDS)
         seconds = time.monotonic() - begin
     print(f"new handshakes refused {seconds:.0f} s after the command; {load.total} requests of the others")
+    print(*load.failures, sep="\n")
     assert seconds <= SECONDS
     assert load.problems == []
     assert load.failed == {}

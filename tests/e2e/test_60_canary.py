@@ -5,38 +5,20 @@
 
 from __future__ import annotations
 
-import base64
-from pathlib import Path
-
 import pytest
-import yaml
-from cryptography.hazmat.primitives import serialization
 
-from tests.canary import Canary, Watch
-from tests.e2e.scenario import MESHES
+from tests.canary import Watch
+from tests.e2e.support import known_secrets
 
 
 @pytest.fixture(scope="module")
 def canary(federation):
-    """Knows the root's key, the key of every mesh's CA, and the passphrase."""
-    settings = yaml.safe_load(federation.inventory.read_text())["meshes"]["vars"]
-    phrase = settings["shared_root_ca_passphrase"]
-    root = serialization.load_pem_private_key(
-        (Path(settings["shared_root_ca_directory"]) / "root-ca.key").read_bytes(), phrase.encode()
-    )
-    keys = {
-        "root": root.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    }
-    for mesh in MESHES:
-        secret = federation.kubectl_json(mesh, "get", "secret", "-n", "istio-system", "cacerts")["data"]
-        keys[mesh] = base64.b64decode(secret["ca-key.pem"])
-    return Canary(keys, {"passphrase": phrase})
+    """Knows the keys of now."""
+    return known_secrets(federation)
 
 
-def test_the_run_that_made_the_keys_showed_none_of_them(first_run, canary):
-    output = first_run.run.output
+def test_the_run_that_made_the_keys_showed_none_of_them(first_run):
+    output, canary = first_run.run.output, first_run.canary
     print(f"{len(output)} characters of output, {first_run.watch.seen} files, arguments and environments")
     assert "Using module file" in output, "the run was as talkative as can be"
     assert canary.find(output.encode()) == set()

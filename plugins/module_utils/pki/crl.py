@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -24,7 +25,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki import pem as 
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import BACKDATE, Authority
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.bundle import CA_CRL
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import Revocation
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import iso
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import iso, refers_to, shown
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.finding import Finding
 
 with contextlib.suppress(ImportError):  # the modules report a missing library
@@ -81,10 +82,10 @@ def sign(
 
 def issued_by(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
     """Whether the certificate's name and key are those that signed the list; nothing about validity or rights."""
-    if crl.issuer != certificate.subject:
+    if _issuer(crl) != certificate.subject:
         return False
-    named, own = _key_id(crl), _subject_key_id(certificate)
-    if named is not None and own is not None and named != own:
+    reference = _reference(crl)
+    if reference is not None and not refers_to(reference, certificate):
         return False
     try:
         return crl.is_signature_valid(certificate.public_key())  # type: ignore[arg-type]
@@ -124,7 +125,7 @@ def describe(crl: x509.CertificateRevocationList, now: datetime) -> dict[str, An
     """
     ends = crl.next_update_utc
     return {
-        "issuer": crl.issuer.rfc4514_string(),
+        "issuer": _issuer(crl).rfc4514_string(),
         "number": number(crl),
         "this_update": iso(crl.last_update_utc),
         "next_update": None if ends is None else iso(ends),
@@ -143,12 +144,14 @@ def parse(der: bytes) -> x509.CertificateRevocationList:
     Raises UnreadableCrl. The library parses lazily and raises whatever its parser finds, hence the broad catch.
     """
     try:
-        crl = x509.load_der_x509_crl(der)
-        for part in ("issuer", "extensions", "last_update_utc", "next_update_utc", "signature_algorithm_oid"):
-            getattr(crl, part)
-        for entry in crl:
-            for part in ("serial_number", "revocation_date_utc", "extensions"):
-                getattr(entry, part)
+        with warnings.catch_warnings():  # of what a later version of the library will refuse
+            warnings.simplefilter("ignore")
+            crl = x509.load_der_x509_crl(der)
+            for part in ("issuer", "extensions", "last_update_utc", "next_update_utc", "signature_algorithm_oid"):
+                getattr(crl, part)
+            for entry in crl:
+                for part in ("serial_number", "revocation_date_utc", "extensions"):
+                    getattr(entry, part)
     except Exception as error:  # noqa: BLE001
         raise UnreadableCrl(f"not a revocation list that can be parsed ({type(error).__name__})") from None
     return crl
@@ -189,10 +192,10 @@ def merge(
             newest.append(max(own, key=_rank))
     absent: dict[tuple[x509.Name, bytes | None], x509.CertificateRevocationList] = {}
     for crl in sorted(had, key=_rank):
-        if crl.issuer not in named and not _ended(crl, now):
-            absent[crl.issuer, _key_id(crl)] = crl
+        if _issuer(crl) not in named and not _ended(crl, now):
+            absent[_issuer(crl), _key_id(crl)] = crl
     distinct = {_der(crl): crl for crl in [*newest, *absent.values()]}
-    return tuple(sorted(distinct.values(), key=lambda crl: (crl.issuer.rfc4514_string(), _der(crl))))
+    return tuple(sorted(distinct.values(), key=lambda crl: (_issuer(crl).rfc4514_string(), _der(crl))))
 
 
 def findings(
@@ -217,20 +220,20 @@ def findings(
             if not listed.isdisjoint(map(_der, own)):
                 wrong.append(_finding("duplicate-crl", f"{where} is the second one of its CA, expected one"))
             listed.update(map(_der, own))
-        elif any(crl.issuer == certificate.subject for certificate in authorities):
+        elif any(_issuer(crl) == certificate.subject for certificate in authorities):
             wrong.append(
                 _finding("signature", f"{where} is not signed by the CA that it names, so its peers are refused")
             )
         else:
             wrong.append(_finding("unknown-issuer", f"{where} is of a CA that is none of this federation"))
-        if signer is not None and signer.serial_number in revoked(crl) and crl.issuer == signer.issuer:
+        if signer is not None and signer.serial_number in revoked(crl) and _issuer(crl) == signer.issuer:
             wrong.append(_finding("signer-revoked", f"{where} revokes the CA of this very mesh"))
     for certificate in authorities:
-        shown = f'"{certificate.subject.rfc4514_string()[:100]}"'
+        name = f'"{shown(certificate.subject.rfc4514_string())}"'
         if _der(certificate) not in listed and now < certificate.not_valid_after_utc:
-            wrong.append(_finding("missing-crl", f"it has no list of {shown}, so peers under that CA are refused"))
+            wrong.append(_finding("missing-crl", f"it has no list of {name}, so peers under that CA are refused"))
         if not _may_sign(certificate):
-            wrong.append(_finding("key-usage", f"the key usage of {shown} lacks cRLSign, so its list is refused"))
+            wrong.append(_finding("key-usage", f"the key usage of {name} lacks cRLSign, so its list is refused"))
     return tuple(dict.fromkeys(wrong))
 
 
@@ -284,7 +287,7 @@ def _of_list(crl: x509.CertificateRevocationList, where: str, now: datetime) -> 
         if extension.critical:
             yield _finding(
                 "critical-extension",
-                f"extension {extension.oid.dotted_string} of {where} is critical and not understood",
+                f"extension {shown(extension.oid.dotted_string)} of {where} is critical and not understood",
             )
 
 
@@ -305,18 +308,23 @@ def _der(item: x509.CertificateRevocationList | x509.Certificate) -> bytes:
     return item.public_bytes(serialization.Encoding.DER)
 
 
+def _issuer(crl: x509.CertificateRevocationList) -> x509.Name:
+    """The issuer, without what the library says each time about names that a later version will refuse."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return crl.issuer
+
+
+def _reference(crl: x509.CertificateRevocationList) -> x509.AuthorityKeyIdentifier | None:
+    try:
+        return crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return None
+
+
 def _key_id(crl: x509.CertificateRevocationList) -> bytes | None:
-    try:
-        return crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
-    except x509.ExtensionNotFound:
-        return None
-
-
-def _subject_key_id(certificate: x509.Certificate) -> bytes | None:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:
-        return None
+    reference = _reference(crl)
+    return None if reference is None else reference.key_identifier
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:

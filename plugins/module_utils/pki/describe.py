@@ -123,6 +123,22 @@ def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
+def refers_to(reference: x509.AuthorityKeyIdentifier, issuer: x509.Certificate) -> bool:
+    """Whether an authority key identifier is that of the issuer in all it says; OpenSSL looks for another one if not.
+
+    It may say the issuer's key identifier, and the issuer and the serial number of the issuer's certificate.
+    """
+    try:
+        own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound:
+        own = None
+    return (
+        (own is None or reference.key_identifier in (None, own))
+        and reference.authority_cert_issuer in (None, [x509.DirectoryName(issuer.issuer)])
+        and reference.authority_cert_serial_number in (None, issuer.serial_number)
+    )
+
+
 def permitted(certificate: x509.Certificate, kind: type[x509.GeneralName]) -> list[str]:
     """Permitted subtrees of one kind in the name constraints, empty where there are none."""
     try:

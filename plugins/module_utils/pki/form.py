@@ -25,8 +25,8 @@ with contextlib.suppress(ImportError):  # the modules report a missing library
 _UTF8, _PRINTABLE, _IA5 = 0x0C, 0x13, 0x16
 _VERSION, _EXTENSIONS = 0xA0, 0xA3
 
-_INTERPRETED = ("2.5.29.", "1.3.6.1.5.5.7.1.", "2.16.840.1.113730.1.1")
-"""Where the extensions lie that verifiers look into, whether critical or not: RFC 5280, PKIX, Netscape's kinds."""
+_INTERPRETED = re.compile(r"2\.5\.29\..*|1\.3\.6\.1\.5\.5\.7\.1\..*|2\.16\.840\.1\.113730\.1\.1")
+"""Extensions that verifiers look into, whether critical or not: those of X.509, of PKIX, and Netscape's kinds."""
 
 _EXPECTED = (
     *(f"2.5.29.{number}" for number in (14, 15, 17, 19, 30, 31, 32, 35, 37)),
@@ -90,12 +90,16 @@ def _extensions(certificate: x509.Certificate, content: bytes, where: str) -> It
     encoded = [_elements(part.content)[-1].content for part in _elements(_elements(content)[0].content)]
     for extension, value in zip(certificate.extensions, encoded, strict=True):
         dotted = extension.oid.dotted_string
-        if dotted.startswith(_INTERPRETED) and dotted not in _EXPECTED:
+        if _INTERPRETED.fullmatch(dotted) and dotted not in _EXPECTED:
             yield Finding("extension", where, f"it has the extension {shown(dotted)}, which verifiers take differently")
         elif extension.value.public_bytes() != value:
             yield Finding("form", where, f"its extension {shown(dotted)} is not written in the one way of DER")
         elif isinstance(extension.value, x509.SubjectAlternativeName):
             yield from _alternative_names(extension.value, where)
+        elif isinstance(extension.value, x509.CertificatePolicies):
+            policies = [policy.policy_identifier for policy in extension.value]
+            if len(set(policies)) < len(policies):
+                yield Finding("form", where, "it names a policy twice")
         elif isinstance(extension.value, x509.SubjectKeyIdentifier) and not extension.value.digest:
             yield Finding("key-identifier", where, "its subject key identifier is empty")
 

@@ -97,19 +97,24 @@ def trust(files: Files, roots: Iterable[x509.Certificate], crls: Sequence[x509.C
 def sign(files: Files, successor: Authority, root: x509.Certificate) -> Files:
     """Make the successor the signer.
 
-    root: the root that issued it; trusted already.
+    root: the root that issued it; trusted already. The bytes of root-cert.pem change in any case, so that every proxy gets
+    its certificate anew: the root is added once more, or taken out once where it was there twice.
     """
     known = files[bundle.ROOT_CERT]
     trusted = certificates(known)
-    several = any(other != root for other in trusted)
-    again = several and trusted.count(root) == 1
     ca, own = bundle.certificate_pem(successor.certificate), bundle.certificate_pem(root)
+    if trusted.count(root) > 1:
+        last = len(trusted) - 1 - trusted[::-1].index(root)
+        rest = [one for position, one in enumerate(trusted) if position != last]
+        bundled = b"".join(bundle.certificate_pem(one) for one in rest)
+    else:
+        bundled = _ended(known) + own
     return {
         **files,
         bundle.CA_CERT: ca,
         bundle.CA_KEY: keys.private_pem(successor.key, passphrase=None),
         bundle.CERT_CHAIN: ca + own,
-        bundle.ROOT_CERT: _ended(known) + own if again else known,
+        bundle.ROOT_CERT: bundled,
     }
 
 

@@ -146,6 +146,12 @@ class Report:
         return any(entry.state == "unsupported" for entry in self.behind)
 
     @property
+    def late_renewal(self) -> bool:
+        """Every replica is ready and proxies wait: those that renewed at one that was not keep what they got."""
+        waiting = any(entry.state == "waiting" for entry in self.proxies)
+        return waiting and all(entry.state == "ready" for entry in self.replicas)
+
+    @property
     def line(self) -> str:
         """All of it in a line for people."""
         first = "; ".join(map(str, self.behind[:1]))
@@ -157,12 +163,13 @@ class Report:
         sorts = (("istiod", self.replicas), ("proxies", self.proxies))
         return ", ".join(f"{name} {_count(entries)['ready']}/{len(entries)}" for name, entries in sorts)
 
-    def failure(self, seconds: float) -> str:
+    @property
+    def failure(self) -> str:
         """What to tell when waiting is over."""
         more = len(self.behind) - _SHOWN
         return "\n".join(
             [
-                f"{self.mesh}: not everybody holds what is wanted after {seconds:.0f} s, ready are {self._tally}:",
+                f"{self.mesh}: not everybody holds what is wanted, ready are {self._tally}:",
                 *(f"  - {entry}" for entry in self.behind[:_SHOWN]),
                 *([f"  - and {more} more"] if more > 0 else []),
                 *self._ways_out(),
@@ -171,11 +178,16 @@ class Report:
 
     def _ways_out(self) -> Iterable[str]:
         states = {entry.state for entry in self.behind}
-        if "waiting" in states:
+        if any(entry.state == "waiting" for entry in self.replicas):
             yield (
                 "Nothing is lost by waiting: run again to go on. A replica of istiod that stays behind tells the "
-                "reason in its log (lines about cacerts and ROOT-CA). A proxy that stays behind takes everything anew "
-                "when its pod is deleted."
+                "reason in its log (lines about cacerts and ROOT-CA)."
+            )
+        elif "waiting" in states:
+            yield (
+                "Nothing is lost by waiting: run again to go on. A proxy that renewed its certificate at a replica of "
+                "istiod that was not ready yet keeps it for up to half a day; it takes everything anew when the bytes "
+                "of root-cert.pem change again, or when its pod is deleted."
             )
         if "unreachable" in states:
             yield (
@@ -189,6 +201,8 @@ class Report:
         """As the module returns it."""
         return {
             "ready": self.ready,
+            "pending": not self.ready and not self.hopeless,
+            "late_renewal": self.late_renewal,
             "replicas": [entry.as_dict() for entry in self.replicas],
             "proxies": [entry.as_dict() for entry in self.proxies],
             "counts": {"replicas": _count(self.replicas), "proxies": _count(self.proxies)},

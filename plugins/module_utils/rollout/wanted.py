@@ -105,7 +105,7 @@ def lacking_replica(wanted: Wanted, serving: Leaf, written: datetime | None) -> 
 def _of_trust(wanted: Wanted, trust: Trust) -> Iterator[str]:
     missing, foreign = wanted.roots - trust.roots, trust.roots - wanted.roots
     if missing:
-        yield f"it does not trust root {_shown(missing)}"
+        yield f"it does not trust root {_shown(missing)}, only {_shown(trust.roots) or 'none'}"
     if wanted.only_roots and foreign:
         yield f"it still trusts root {_shown(foreign)}"
     numbers = {crl.issuer: crl.number for crl in sorted(trust.crls)}

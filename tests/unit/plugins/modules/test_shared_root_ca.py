@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils import basic
+from ansible_collections.multimesh.istio.plugins.doc_fragments import custody
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
 from ansible_collections.multimesh.istio.plugins.modules import shared_root_ca
 
@@ -74,7 +75,8 @@ def test_makes_and_then_keeps(call: Call, cluster: FakeCluster, tmp_path: Path) 
     assert made["trust_domain"] == "east.mesh"
     assert made["intermediate"]["uri_constraints"] == ["east.mesh"]
     assert made["diff"]["before"] == {}
-    assert made["diff"]["after"] == {"root": made["root"], "intermediate": made["intermediate"]}
+    assert made["diff"]["after"] == {"roots": [made["root"]], "signer": made["intermediate"], "crls": []}
+    assert (made["stage"], made["trusted_roots"]) == ("done", made["roots"])
 
     kept = call(known_roots=[made["root"]["fingerprint_sha256"].upper()])
     assert not kept["changed"]
@@ -87,10 +89,57 @@ def test_accepts_fingerprints_as_openssl_prints_them(call: Call) -> None:
     assert not call(known_roots=[colons])["changed"]
 
 
+def test_every_step_can_be_called(call: Call, tmp_path: Path) -> None:
+    """Here with nothing left to do; what the steps do is tested with them."""
+    first = call(run="ann")
+    options = {
+        "crls": first["crls"],
+        "certificates": first["certificates"],
+        "revoke_meshes": ["east"],
+        "run": "ann",
+        "target_root": first["roots"][0],
+    }
+    seen = {step: call(step=step, **options) for step in shared_root_ca.STEPS if step != "revoke"}
+    assert {step for step, result in seen.items() if result["changed"]} == {"trust"}
+    assert seen["status"]["held_crls"] == seen["trust"]["held_crls"] != []
+    assert [entry["action"] for entry in seen["ledger"]["ledger"]] == ["root-made", "ca-issued", "ca-active"]
+    assert "ca-active" in seen["ledger"]["ledger_table"]
+    assert call(step="revoke", **options)["changed"]
+    assert "is revoked" in call()["msg"]
+    call(step="release", **options)
+    assert not (tmp_path / "ca" / "run.json").exists()
+
+
 def test_shows_no_secret(call: Call, cluster: FakeCluster) -> None:
     printed = call(_ansible_diff=True, _ansible_verbosity=4)["printed"]
+    for step in shared_root_ca.STEPS:
+        printed += call(step=step, revoke_meshes=["west"], _ansible_diff=True, _ansible_verbosity=4)["printed"]
     key = base64.b64decode(cluster.objects[SECRET]["data"]["ca-key.pem"])
     assert Canary({"ca": key}, {"passphrase": PASSPHRASE}).find(printed.encode()) == set()
+
+
+def test_a_signature_that_is_missing_is_no_failure_of_the_module(call: Call, cluster: FakeCluster) -> None:
+    """The role says so once it has registered the result."""
+    result = call(custody="offline", passphrase=None)
+    assert (result["changed"], result.get("failed")) == (True, None)
+    assert result["pending"].startswith("east: ")
+    assert SECRET not in cluster.objects
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"passphrase": None}, "passphrase: it is missing, and custody 'file' needs it"),
+        ({"root_directory": None}, "root_directory: it is missing"),
+        ({"certificates": ["junk"]}, r"certificates[0]: "),
+        ({"step": "trust"}, "is missing or empty"),
+        ({"target_root": "04:AB", "step": "retire"}, "holds no root"),
+    ],
+)
+def test_fails_with_what_is_wrong(call: Call, options: dict[str, Any], message: str) -> None:
+    failed = call(**options)
+    assert failed["failed"]
+    assert message in failed["msg"]
 
 
 def test_fails_with_one_message(call: Call) -> None:
@@ -118,9 +167,10 @@ def test_names_the_missing_library(call: Call, monkeypatch: pytest.MonkeyPatch) 
 
 def test_every_part_can_be_imported_without_the_library() -> None:
     """As ansible-test does, and a machine without it; the module then says what is missing."""
-    names = sorted(path.stem for path in Path(shared_root_ca.__file__).parents[1].glob("module_utils/pki/[a-z]*.py"))
+    plugins = Path(shared_root_ca.__file__).parents[1]
+    paths = sorted(path.relative_to(plugins) for path in plugins.glob("module_utils/pki/**/[a-z]*.py"))
     package = "ansible_collections.multimesh.istio.plugins"
-    imports = [f"{package}.module_utils.pki.{name}" for name in names] + [f"{package}.modules.shared_root_ca"]
+    imports = [".".join([package, *path.with_suffix("").parts]) for path in (*paths, Path("modules/shared_root_ca.py"))]
     check = f"import sys; sys.modules['cryptography'] = None; import {', '.join(imports)}"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False, env=environment)
@@ -134,7 +184,8 @@ def test_the_examples_run(call: Call, tmp_path: Path) -> None:
         options = {name: variables.get(str(value), value) for name, value in options.items()}
         assert options["root_directory"].startswith("/var/lib/")
         result = call(**{**options, "root_directory": str(tmp_path / options["mesh"]), "_ansible_check_mode": True})
-        assert result["changed"], result
+        assert "failed" not in result, result
+        assert result["changed"] is (options.get("step") != "status"), result
 
 
 def test_documentation_and_argument_spec_name_the_same_options(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +204,10 @@ def test_documentation_and_argument_spec_name_the_same_options(monkeypatch: pyte
     spec = {
         name: option for name, option in seen["argument_spec"].items() if name not in shared_root_ca.CONNECTION_OPTIONS
     }
-    documented = yaml.safe_load(shared_root_ca.DOCUMENTATION)["options"]
+    documented = {
+        **yaml.safe_load(custody.ModuleDocFragment.DOCUMENTATION)["options"],
+        **yaml.safe_load(shared_root_ca.DOCUMENTATION)["options"],
+    }
     assert {name: {**option, "description": None, "no_log": None} for name, option in spec.items()} == {
         name: {**option, "description": None, "no_log": None} for name, option in documented.items()
     }

@@ -60,10 +60,8 @@ def test_it_is_not(call):
     result = call(roots=[NEW])
     assert result["failed"] is True
     assert result["ready"] is False
-    assert result["msg"].startswith(
-        "west: not everybody holds what is wanted after 0 s, ready are istiod 0/0, proxies 0/1:\n"
-    )
-    assert "sidecar shop/cart: waiting: it does not trust root bbbbbbbbbbbb" in result["msg"]
+    assert result["msg"].startswith("west: not everybody holds what is wanted, ready are istiod 0/0, proxies 0/1:\n")
+    assert "sidecar shop/cart: waiting: it does not trust root bbbbbbbbbbbb, only aaaaaaaaaaaa" in result["msg"]
     assert result["proxies"][0]["roots"] == [OLD]
 
 

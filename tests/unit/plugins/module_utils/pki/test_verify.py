@@ -52,7 +52,7 @@ FILES: dict[str, tuple[Callable[[Data], Data], str]] = {
     "no root-cert.pem": (lambda data: {k: v for k, v in data.items() if k != TRUST}, "missing-file"),
     "made by istiod": (lambda data: {**data, "istio-generated": b""}, "istio-generated"),
     "tls layout": (lambda data: {**data, "tls.crt": data[CA]}, "tls-layout"),
-    "a CRL": (lambda data: {**data, "ca-crl.pem": b""}, "foreign-crl"),
+    "an empty file of lists": (lambda data: {**data, "ca-crl.pem": b""}, "missing-crl"),
     "empty ca-cert.pem": (lambda data: {**data, CA: b""}, "malformed-pem"),
     "CRLF": (lambda data: {**data, CHAIN: data[CHAIN].replace(b"\n", b"\r\n")}, "malformed-pem"),
     "byte order mark": (lambda data: {**data, TRUST: b"\xef\xbb\xbf" + data[TRUST]}, "malformed-pem"),
@@ -62,7 +62,7 @@ FILES: dict[str, tuple[Callable[[Data], Data], str]] = {
     "junk certificate": (lambda data: {**data, CA: pem.write("CERTIFICATE", b"junk")}, "unreadable-certificate"),
     "key as certificate": (lambda data: {**data, TRUST: data[KEY]}, "not-a-certificate"),
     "two CAs": (lambda data: {**data, CA: data[CA] + data[TRUST]}, "several-certificates"),
-    "duplicate root": (lambda data: {**data, TRUST: data[TRUST] * 2}, "duplicate-root"),
+    "duplicate root": (lambda data: {**data, TRUST: data[TRUST] * 3}, "duplicate-root"),
     "another key": (lambda data: {**data, KEY: private(OTHER.key)}, "key-mismatch"),
     "no key at all": (lambda data: {**data, KEY: data[CA]}, "unreadable-key"),
     "two keys": (lambda data: {**data, KEY: data[KEY] * 2}, "unreadable-key"),
@@ -100,6 +100,21 @@ def test_names_what_is_wrong_with_a_file(case: str) -> None:
     spoil, name = FILES[case]
     findings = verify_bundle(spoil(dict(GOOD)), EXPECTED, NOW)
     assert name in {finding.name for finding in findings}, findings
+
+
+def reference(name: x509.Name = ROOT.certificate.issuer, serial: int | None = None) -> x509.AuthorityKeyIdentifier:
+    """An authority key identifier that also says issuer and serial number of the issuer's certificate."""
+    own = ROOT.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    number = ROOT.certificate.serial_number if serial is None else serial
+    return x509.AuthorityKeyIdentifier(own, [x509.DirectoryName(name)], number)
+
+
+def common_name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+
+def other_extension(oid: str) -> x509.UnrecognizedExtension:
+    return x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), b"\x30\x00")
 
 
 RSA_WEAK = rsa.generate_private_key(65537, 1024)
@@ -171,6 +186,25 @@ CERTIFICATES: dict[str, tuple[Forgery, str]] = {
         Forgery().with_extension("above", x509.AuthorityKeyIdentifier(b"0" * 20, None, None), critical=False),
         "key-identifier",
     ),
+    "empty subject key identifier": (
+        Forgery().with_extension("own", x509.SubjectKeyIdentifier(b""), critical=False),
+        "key-identifier",
+    ),
+    "another issuer in the authority key identifier": (
+        Forgery().with_extension("above", reference(name=x509.Name([])), critical=False),
+        "key-identifier",
+    ),
+    "another serial number in the authority key identifier": (
+        Forgery().with_extension("above", reference(serial=1), critical=False),
+        "key-identifier",
+    ),
+    "the key of the root": (Forgery(key=ROOT.key), "shared-key"),
+    "the name of the root": (Forgery(subject=ROOT.certificate.subject), "subject"),
+    "a name of several lines": (Forgery(subject=common_name("a\nb\x1b[31m")), "form"),
+    "proxy certificate": (
+        Forgery().with_extension("x", other_extension("1.3.6.1.5.5.7.1.14"), critical=False),
+        "extension",
+    ),
     "unknown critical extension": (
         Forgery().with_extension("x", x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")),
         "critical-extension",
@@ -207,6 +241,16 @@ def test_names_what_is_wrong_with_an_intermediate(case: str) -> None:
     forgery, name = CERTIFICATES[case]
     findings = verify_bundle(bundle_of(forgery.sign(ROOT)), EXPECTED, NOW)
     assert name in {finding.name for finding in findings}, findings
+    assert all(str(finding).isprintable() for finding in findings)
+
+
+def test_findings_are_short_whatever_a_certificate_says() -> None:
+    names = [URI(f"spiffe://{'x' * 60}.{number}.mesh") for number in range(60)]
+    constraints = x509.NameConstraints([DNS(f"{'x' * 60}\n{number}.svc") for number in range(60)], None)
+    forgery = Forgery(subject=common_name("x" * 60 + "\n")).with_extension("names", x509.SubjectAlternativeName(names))
+    findings = verify_bundle(bundle_of(forgery.with_extension("constraints", constraints).sign(ROOT)), EXPECTED, NOW)
+    assert {"trust-domain", "name-constraint", "form"} <= {finding.name for finding in findings}
+    assert all(str(finding).isprintable() and len(str(finding)) < 400 for finding in findings)
 
 
 def test_a_bundle_under_another_root_is_foreign_whatever_its_name() -> None:
@@ -230,6 +274,38 @@ def replace_key(original: Authority) -> x509.Certificate:
     for extension in original.certificate.extensions:
         builder = builder.add_extension(extension.value, extension.critical)
     return builder.sign(FOREIGN.key, hashes.SHA256())
+
+
+def second_root(key: object, name: x509.Name, key_id: bytes) -> x509.Certificate:
+    """Another root of the federation, with a name and a key identifier of choice."""
+    own = x509.SubjectKeyIdentifier(key_id)
+    forgery = Forgery(key=key, subject=name, ends=NOW + 3000 * DAY).with_extension("constraints", None)
+    forgery = forgery.with_extension("basic", x509.BasicConstraints(True, None)).with_extension(
+        "own", own, critical=False
+    )
+    above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+    forgery = forgery.with_extension("names", None).with_extension("above", above, critical=False)
+    return forgery.sign(Authority(forgery.sign(ROOT).certificate, key)).certificate  # type: ignore[arg-type]
+
+
+def test_roots_that_cannot_be_told_apart_are_refused() -> None:
+    name = ROOT.certificate.subject
+    own = ROOT.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    for twin, found in (
+        (second_root(FOREIGN.key, name, own), {"ambiguous-roots"}),
+        (second_root(FOREIGN.key, name, b"another"), set()),
+        (second_root(FOREIGN.key, common_name("another"), own), set()),
+        (second_root(ROOT.key, name, own), set()),
+    ):
+        data = {**GOOD, TRUST: GOOD[TRUST] + forge.to_pem(twin)}
+        assert names(data, replace(EXPECTED, roots=[ROOT.certificate, twin])) == found
+        assert names(GOOD, replace(EXPECTED, roots=[twin, ROOT.certificate])) == found
+
+
+def test_a_root_with_the_key_of_the_mesh_ca_is_no_root_for_it() -> None:
+    twin = second_root(EAST.key, common_name("another"), b"another")
+    data = {**GOOD, TRUST: GOOD[TRUST] + forge.to_pem(twin)}
+    assert names(data, replace(EXPECTED, roots=[ROOT.certificate, twin])) == {"shared-key"}
 
 
 def test_all_findings_come_together() -> None:
@@ -311,6 +387,7 @@ HARMLESS = [
     Forgery(begins=NOW, ends=NOW + timedelta(seconds=2)),
     Forgery(ends=ROOT.certificate.not_valid_after_utc),
     Forgery().with_extension("names", None),
+    Forgery().with_extension("above", reference(), critical=False),
     Forgery().with_extension("usage", forge.key_usage(digital_signature=True)),
     Forgery().with_extension(
         "x", x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), critical=False

@@ -232,8 +232,8 @@ def test_time_is_over():
     cluster = Cluster(istiod("istiod-1"), *(pod(f"p{index}") for index in range(12)))
     report, seconds = run(cluster, asker, timeout=5, poll_interval=2)
     assert (report.ready, seconds) == (False, 5)
-    text = report.failure(seconds)
-    assert text.startswith("east: not everybody holds what is wanted after 5 s, ready are istiod 0/1, proxies 0/12:\n")
+    text = report.failure
+    assert text.startswith("east: not everybody holds what is wanted, ready are istiod 0/1, proxies 0/12:\n")
     assert "\n  - istiod istio-system/istiod-1: waiting: its own certificate was made 2026-11-21T11:59:00Z" in text
     assert "\n  - and 3 more\nNothing is lost by waiting: run again" in text
     assert report.line.startswith("east: istiod 0/1, proxies 0/12; istiod istio-system/istiod-1: waiting")
@@ -244,8 +244,9 @@ def test_nobody_waits_for_what_cannot_be():
     cluster = Cluster(pod("a", args=("proxy", "ztunnel")), pod("b"))
     report, seconds = run(cluster, Asker(b=[StreamError("east: connection refused")]))
     assert seconds == 0
-    assert "leave the mesh first" in report.failure(seconds)
-    assert "kubelet of its node" in report.failure(seconds)
+    assert "leave the mesh first" in report.failure
+    assert "kubelet of its node" in report.failure
+    assert not report.as_dict()["pending"]
 
 
 def test_revocation_lists_that_cannot_arrive_are_warned_of():
@@ -258,6 +259,16 @@ def test_revocation_lists_that_cannot_arrive_are_warned_of():
     assert warning.startswith("east: revocation lists do not reach gateway shop/gateway-0, gateway shop/gateway-1, ")
     assert " and 2 more: where these check peers" in warning
     assert look(cluster, asker, Wanted(frozenset({OLD}))).warnings == ()
+
+
+def test_a_proxy_that_renewed_too_early():
+    report = look(Cluster(istiod("istiod-1"), pod("cart")), Asker(istiod_1=[own()], cart=[held(OLD)]))
+    assert report.as_dict()["late_renewal"]
+    assert report.as_dict()["pending"]
+    assert "when the bytes of root-cert.pem change again" in report.failure
+    both = look(Cluster(istiod("istiod-1"), pod("cart")), Asker(istiod_1=[own(made=NOW - MINUTE)], cart=[held(OLD)]))
+    assert not both.late_renewal
+    assert "lines about cacerts and ROOT-CA" in both.failure
 
 
 def test_one_look():
