@@ -16,8 +16,8 @@ options:
     description:
       - Where the root's key is, and who signs with it.
       - V(file), in O(root_directory) on the host that runs the module, encrypted with O(passphrase).
-      - V(secret), in the Secret O(root_secret) of a management cluster, encrypted with O(passphrase), which that cluster
-        does not hold. For automation controllers whose disks do not last.
+      - V(secret), in the Secret O(root_secret) of a management cluster, encrypted with O(passphrase), which that
+        cluster does not hold. For automation controllers whose disks do not last.
       - V(offline), on another machine. Requests are written to O(root_directory), and the run stops with instructions
         until the signed certificates are there.
       - V(vault), in a PKI secrets engine of Vault or OpenBao, which signs. Needs the Python library C(hvac).

@@ -97,8 +97,8 @@ def trust(files: Files, roots: Iterable[x509.Certificate], crls: Sequence[x509.C
 def sign(files: Files, successor: Authority, root: x509.Certificate) -> Files:
     """Make the successor the signer.
 
-    root: the root that issued it; trusted already. The bytes of root-cert.pem change in any case, so that every proxy gets
-    its certificate anew: the root is added once more, or taken out once where it was there twice.
+    root: the root that issued it; trusted already. The bytes of root-cert.pem change in any case, so that every proxy
+    gets its certificate anew: the root is added once more, or taken out once where it was there twice.
     """
     known = files[bundle.ROOT_CERT]
     trusted = certificates(known)
