@@ -115,8 +115,11 @@ def e2e() -> list[Check]:
 
 def soak() -> list[Check]:
     """The long runs."""
-    variables = environment(Path(sys.prefix)) | {"MULTIMESH_KILLS": "20"}
-    return [pytest("soak", "kills", "-s", "tests/e2e/test_50_failures.py", variables=variables)]
+    variables = environment(Path(sys.prefix)) | {"MULTIMESH_KILLS": "20", "MULTIMESH_ROTATION_REQUESTS": "1000000"}
+    return [
+        pytest("soak", "rotation", "-s", "tests/e2e/test_32_rotation.py", variables=variables),
+        pytest("soak", "kills", "-s", "tests/e2e/test_50_failures.py", variables=variables),
+    ]
 
 
 STAGES: dict[str, Callable[[], list[Check]]] = {
