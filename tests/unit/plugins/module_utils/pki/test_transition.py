@@ -51,20 +51,24 @@ def test_the_bytes_that_istiod_knows_are_kept_to_the_last_one(ending: bytes) -> 
     assert signs[bundle.ROOT_CERT].startswith(files[bundle.ROOT_CERT])
 
 
-def test_every_step_taken_twice_is_taken_once() -> None:
+def test_trusting_and_untrusting_twice_is_doing_it_once() -> None:
     _absent, _files, trusted, signs, done = way()
     assert transition.trust(trusted, [NEW.certificate], ()) == trusted
-    assert transition.sign(signs, AFTER, NEW.certificate) == signs
     assert transition.untrust(done, NEW.certificate, ()) == done
     for files in (trusted, signs):
         assert transition.trust(files, [OLD.certificate], ()) == files
 
 
-def test_a_renewal_under_one_root_repeats_no_root() -> None:
-    successor = forge.intermediate(OLD)
-    files = transition.sign(FILES, successor, OLD.certificate)
-    assert files[bundle.ROOT_CERT] == FILES[bundle.ROOT_CERT]
-    assert files == bundle.build(successor, OLD.certificate)
+def test_every_new_signer_changes_the_bytes_of_the_bundle_which_does_not_grow() -> None:
+    """Proxies get their certificates anew at once when they see other bytes."""
+    files, seen = FILES, [FILES[bundle.ROOT_CERT]]
+    for _renewal in range(4):
+        successor = forge.intermediate(OLD)
+        files = transition.sign(files, successor, OLD.certificate)
+        seen.append(files[bundle.ROOT_CERT])
+        assert {**files, bundle.ROOT_CERT: b""} == {**bundle.build(successor, OLD.certificate), bundle.ROOT_CERT: b""}
+        assert State.of(files).stage(OLD.certificate) == "done"
+    assert seen == [seen[0], seen[0] * 2] * 2 + [seen[0]]
 
 
 def test_files_that_are_not_about_it_stay() -> None:
