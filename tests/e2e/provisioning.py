@@ -19,11 +19,14 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-import kubernetes  # noqa: F401 - the module imports it late, and here it is imported once for all runs
+import kubernetes
 from ansible_collections.multimesh.istio.plugins.module_utils import run_identity
-from ansible_collections.multimesh.istio.plugins.modules import shared_root_ca  # noqa: F401 - so is this
+from ansible_collections.multimesh.istio.plugins.modules import shared_root_ca
 
 from tests.e2e.api.cluster import ApiCluster
+
+IMPORTED_ONCE = (kubernetes, shared_root_ca)
+"""Every run of the module needs them, and imports them late."""
 
 PASSPHRASE = "correct horse battery staple"
 Result = dict[str, Any]

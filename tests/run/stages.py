@@ -117,7 +117,14 @@ def soak() -> list[Check]:
     """The long runs."""
     variables = environment(Path(sys.prefix)) | {"MULTIMESH_KILLS": "20", "MULTIMESH_ROTATION_REQUESTS": "1000000"}
     return [
-        pytest("soak", "rotation", "-s", "tests/e2e/test_32_rotation.py", variables=variables),
+        pytest(
+            "soak",
+            "rotation",
+            "-s",
+            "tests/e2e/test_32_rotation.py",
+            "tests/e2e/test_34_revocation.py",
+            variables=variables,
+        ),
         pytest("soak", "kills", "-s", "tests/e2e/test_50_failures.py", variables=variables),
     ]
 

@@ -264,7 +264,7 @@ def _ambiguous(roots: Sequence[x509.Certificate]) -> Iterator[Finding]:
         keys_by_name.setdefault((root.subject, own.value.digest if own is not None else b""), set()).add(
             _public_der(root)
         )
-    for (subject, _), found in keys_by_name.items():
+    for (subject, _key_id), found in keys_by_name.items():
         if len(found) > 1:
             what = f"roots {_shown(subject)} have the same name and key identifier, and different keys"
             yield Finding("ambiguous-roots", ROOT_CERT, what)

@@ -181,7 +181,9 @@ class Keyring:
         pair = {name: blobs[name] for name in (KEY_FILE, CERTIFICATE_FILE) if name in blobs}
         if len(pair) == 2:
             yield self._root(pair)
-        elif KEY_FILE in pair or (pair and fingerprint(self._certificate(*next(iter(pair.items())))) not in retired):
+        elif KEY_FILE in pair or (
+            pair and fingerprint(self._certificate(CERTIFICATE_FILE, pair[CERTIFICATE_FILE])) not in retired
+        ):
             missing = CERTIFICATE_FILE if KEY_FILE in pair else KEY_FILE
             raise CustodyError(
                 f"{self.place}: {missing} is missing, the other half of the root is there. Restore it from the backup. "

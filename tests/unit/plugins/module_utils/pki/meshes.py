@@ -72,7 +72,7 @@ class Meshes:
                 self.step(mesh, name, settle=timedelta(0), **{"successor_of": old, **changes})
                 yield name, mesh
         trusted = frozenset(fingerprint(root) for mesh in self.clusters for root in self.state(mesh).roots)
-        first = next(iter(self.clusters))
+        first, *_others = self.clusters
         self.step(first, "retire", known_roots=trusted, **changes)
         yield "retire", first
         for mesh in self.clusters:

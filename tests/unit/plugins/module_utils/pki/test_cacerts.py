@@ -84,7 +84,7 @@ def test_a_candidate_with_and_without_its_certificate(cluster: FakeCluster) -> N
         assert keys.private_pem(held.key, passphrase=None) == KEY
     assert held.authority.certificate == EAST.certificate
     with pytest.raises(ValueError, match="without a certificate"):
-        _ = Candidate(EAST.key, None).authority
+        print(Candidate(EAST.key, None).authority)
 
 
 def pkcs8(key: object, encryption: serialization.KeySerializationEncryption) -> bytes:

@@ -233,7 +233,7 @@ def spoilt(
     own = ca.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     usual: list[Any] = [x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own), x509.CRLNumber(1)]
     for value in usual:
-        if type(value) is not without:
+        if without is None or not isinstance(value, without):
             builder = builder.add_extension(value, critical=False)
     if add is not None:
         builder = builder.add_extension(add, critical=critical)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -459,7 +460,7 @@ def test_of_two_runs_at_once_one_ca_is_left(run: str) -> None:
         bench = Bench()
         won: list[bytes] = []
 
-        def race(bench: Bench = bench, won: list[bytes] = won) -> None:
+        def race(bench: Bench, won: list[bytes]) -> None:
             bench.cluster.before = lambda *_: None
             try:
                 bench.issue(replace(REQUEST, run=run))
@@ -468,7 +469,7 @@ def test_of_two_runs_at_once_one_ca_is_left(run: str) -> None:
             if bench.cluster.objects.get(SECRET, {}).get("data"):
                 won.append(bench.data()["ca-cert.pem"])
 
-        bench.cluster.before = count = Count(moment, race)
+        bench.cluster.before = count = Count(moment, functools.partial(race, bench, won))
         try:
             bench.issue()
         except MultimeshError as error:

@@ -26,13 +26,15 @@ ROOT = Root(OURS.certificate, signed(OURS))
 WEST_LIST = signed(WEST)
 
 
-def needed(files: transition.Files = FILES, roots: tuple[Root, ...] = (ROOT,), now: Any = NOW, **changes: Any) -> Any:
+def needed(
+    files: transition.Files | None = None, roots: tuple[Root, ...] = (ROOT,), now: Any = NOW, **changes: Any
+) -> Any:
     issued, given = changes.get("issued", [WEST.certificate]), changes.get("given", [WEST_LIST])
-    return lists.needed(files, changes.get("own", [EAST]), roots, issued, given, now)
+    return lists.needed(FILES if files is None else files, changes.get("own", [EAST]), roots, issued, given, now)
 
 
-def holding(*held: Any, files: transition.Files = FILES) -> transition.Files:
-    return {**files, bundle.CA_CRL: crl.pem(held)}
+def holding(*held: Any, files: transition.Files | None = None) -> transition.Files:
+    return {**(FILES if files is None else files), bundle.CA_CRL: crl.pem(held)}
 
 
 def issuers(found: Any, *known: Authority) -> list[int]:
