@@ -151,6 +151,9 @@ class Steps:
             return self._outcome(held.files, target, held.files)
         guards.may_sign(self._request, held.files, successor.certificate, target)
         files = transition.sign(held.files, successor, target.certificate)
+        if guards.is_revoked(state.signer, roots):  # the list that revokes it was kept away from its own mesh so far
+            trusted = [root for root in roots if root.certificate in state.roots]
+            files = transition.trust(files, [], self._lists(Held(held.secret, files), trusted))
         outcome = self._replace(held, files, target, roots, ("ca-active", successor.certificate))
         if not self._check:
             self._keep_candidate(None)
