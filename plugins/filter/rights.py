@@ -67,13 +67,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Write what the federation part needs in this cluster
-  ansible.builtin.copy:
-    dest: rbac-federation.yml
-    content: "{{ roles | map('to_nice_yaml') | join('---\n') }}"
-    mode: "0644"
+- name: Show what the federation part needs in the mesh east
+  ansible.builtin.debug:
+    msg: "{{ roles | map('to_nice_yaml') | join('---\n') }}"
   vars:
-    roles: "{{ hostvars | multimesh.istio.rights(inventory_hostname, 'federation') }}"
+    roles: "{{ hostvars | multimesh.istio.rights('east', 'federation') }}"
 
 - name: Say which namespaces the CA part has rights in, for a group of people
   ansible.builtin.debug:
