@@ -95,7 +95,7 @@ def manifests(part: str, granted: Permissions, names: Names, subject: Mapping[st
     for namespace in sorted({permission.namespace for permission in granted}):
         kind = "Role" if namespace else "ClusterRole"
         name = f"multimesh-{part}"
-        rules = _rules(permission for permission in granted if permission.namespace == namespace)
+        rules = _rules(sorted(one for one in granted if one.namespace == namespace))
         reference = {"apiGroup": RBAC, "kind": kind, "name": name}
         binding = {"roleRef": reference, "subjects": [bound]}
         objects.append(_object(f"{RBAC}/v1", kind, name, namespace, {"rules": rules}))
@@ -254,7 +254,8 @@ def _rules(granted: Iterable[Permission]) -> list[Object]:
     for (group, resource, limits), used in verbs.items():
         resources[group, limits, tuple(sorted(used, key=VERBS.index))].append(resource)
     rules = []
-    for (group, limits, actions), alike in sorted(resources.items(), key=lambda item: (item[0][0], sorted(item[1]))):
+    by_group = sorted(resources.items(), key=lambda one: (one[0][0], sorted(one[1]), one[0]))
+    for (group, limits, actions), alike in by_group:
         limit: Object = {} if limits == ("",) else {"resourceNames": list(limits)}
         rules.append({"apiGroups": [group], "resources": sorted(alike), **limit, "verbs": list(actions)})
     return rules
