@@ -104,6 +104,6 @@ def _primes(seed: int, bits: int) -> tuple[int, int]:
         if any(number % small == 0 for small in _SMALL_PRIMES):
             continue
         # Fermat's test is enough for random numbers.
-        if all((number - 1) % exponent for _, exponent in RSA.values()) and pow(2, number - 1, number) == 1:
+        if all((number - 1) % exponent for _size, exponent in RSA.values()) and pow(2, number - 1, number) == 1:
             found.append(number)
     return found[0], found[1]

@@ -125,6 +125,7 @@ def soak() -> list[Check]:
             "tests/e2e/test_34_revocation.py",
             variables=variables,
         ),
+        pytest("soak", "properties", "tests/unit", "--hypothesis-profile=default"),
         pytest("soak", "kills", "-s", "tests/e2e/test_50_failures.py", variables=variables),
     ]
 

@@ -21,7 +21,7 @@ Change = Callable[[random.Random, der.Node], der.Node]
 
 def delete(rng: random.Random, tree: der.Node) -> der.Node:
     """An element less."""
-    _, place = rng.choice(list(tree.walk()))
+    _node, place = rng.choice(list(tree.walk()))
     del place.siblings[place.index]
     return tree
 
@@ -35,7 +35,7 @@ def double(rng: random.Random, tree: der.Node) -> der.Node:
 
 def swap(rng: random.Random, tree: der.Node) -> der.Node:
     """Two neighbours exchanged."""
-    _, place = rng.choice(list(tree.walk()))
+    _node, place = rng.choice(list(tree.walk()))
     other = rng.randrange(len(place.siblings))
     siblings = place.siblings
     siblings[place.index], siblings[other] = siblings[other], siblings[place.index]
@@ -45,28 +45,28 @@ def swap(rng: random.Random, tree: der.Node) -> der.Node:
 def splice(rng: random.Random, tree: der.Node) -> der.Node:
     """An element in the place of another one."""
     nodes = list(tree.walk())
-    (node, _), (_, place) = rng.choice(nodes), rng.choice(nodes)
+    (node, _at), (_child, place) = rng.choice(nodes), rng.choice(nodes)
     place.siblings[place.index] = node.copy()
     return tree
 
 
 def retag(rng: random.Random, tree: der.Node) -> der.Node:
     """Another tag."""
-    node, _ = rng.choice(list(tree.walk()))
+    node, _place = rng.choice(list(tree.walk()))
     node.tag = rng.choice((rng.choice(TAGS), node.tag ^ 0x20, node.tag ^ 0x80))
     return tree
 
 
 def lengthen(rng: random.Random, tree: der.Node) -> der.Node:
     """Superfluous octets in a length, or the indefinite form: BER."""
-    node, _ = rng.choice([*tree.walk(), (tree, None)])
+    node, _place = rng.choice([*tree.walk(), (tree, None)])
     node.padding = rng.choice((1, 1, 2, 5, -1, -1))
     return tree
 
 
 def primitive(rng: random.Random, tree: der.Node) -> der.Node:
     """A primitive element."""
-    return rng.choice([node for node, _ in tree.walk() if node.children is None])
+    return rng.choice([node for node, _place in tree.walk() if node.children is None])
 
 
 def flip(rng: random.Random, tree: der.Node) -> der.Node:
@@ -97,7 +97,7 @@ def constructed(rng: random.Random, tree: der.Node) -> der.Node:
 
 def insert(rng: random.Random, tree: der.Node) -> der.Node:
     """An element more."""
-    _, place = rng.choice(list(tree.walk()))
+    _node, place = rng.choice(list(tree.walk()))
     place.siblings.insert(place.index, der.Node(rng.choice(TAGS), rng.choice(CONTENTS)))
     return tree
 
@@ -106,7 +106,7 @@ def nest(rng: random.Random, tree: der.Node) -> der.Node:
     """An element inside a new one, or inside a thousand."""
     node, place = rng.choice(list(tree.walk()))
     inner = node.encode()
-    for _ in range(rng.choice((0, 0, 0, 30, 1000))):
+    for _turn in range(rng.choice((0, 0, 0, 30, 1000))):
         inner = der.sequence(inner)
     place.siblings[place.index] = der.Node(rng.choice((der.SEQUENCE,) * 9 + (der.OCTET_STRING,)), inner)
     return tree

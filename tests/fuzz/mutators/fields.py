@@ -109,9 +109,9 @@ def constraints(draft: Draft) -> None:
         return der.sequence(base, rng.choice(edges) if rng.random() < 0.3 else b"")
 
     permitted = list(right) if rng.random() < 0.7 else [item for item in right if rng.random() < 0.5]
-    permitted += [general_name(rng) for _ in range(rng.choice((0, 0, 1, 2)))]
+    permitted += [general_name(rng) for _turn in range(rng.choice((0, 0, 1, 2)))]
     rng.shuffle(permitted)
-    excluded = [general_name(rng) for _ in range(rng.choice((0, 0, 0, 1, 2)))]
+    excluded = [general_name(rng) for _turn in range(rng.choice((0, 0, 0, 1, 2)))]
     value = der.wrap(0xA0, *map(subtree, permitted)) if permitted or rng.random() < 0.2 else b""
     if excluded or rng.random() < 0.1:
         value += der.wrap(0xA1, *map(subtree, excluded))
@@ -128,7 +128,7 @@ def alternative_names(draft: Draft) -> None:
     if rng.random() < 0.1:
         plan.drop(NAMES)
         return
-    names = [general_name(rng) for _ in range(rng.choice((0, 1, 1, 2)))]
+    names = [general_name(rng) for _turn in range(rng.choice((0, 1, 1, 2)))]
     if rng.random() < 0.5:
         names += [der.wrap(0x82, b"istiod.istio-system.svc"), der.wrap(0x86, f"spiffe://{TRUST_DOMAIN}".encode())]
     extension = plan.find(NAMES)
@@ -338,7 +338,7 @@ def subject(draft: Draft) -> None:
     """Subject: empty, odd strings, the issuer's own, parts in other orders."""
     rng = draft.rng
     plan = target(draft)
-    parts = [attribute(rng) for _ in range(rng.choice((1, 1, 2, 3)))]
+    parts = [attribute(rng) for _turn in range(rng.choice((1, 1, 2, 3)))]
     pair = [der.sequence(der.oid(kind), der.wrap(tag, content)) for kind, tag, content in (*parts, attribute(rng))]
     plan.subject = rng.choice(
         (

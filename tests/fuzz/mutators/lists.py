@@ -42,7 +42,7 @@ def entries(draft: Draft, plan: ListPlan) -> None:
         Extension("1.2.3.4", NULL, critical=rng.random() < 0.5),
         Extension(REASON, rng.choice(ODD_VALUES)),
     ]
-    for _ in range(rng.choice((1, 1, 2, 300))):
+    for _turn in range(rng.choice((1, 1, 2, 300))):
         chosen = [rng.choice(extensions)] if rng.random() < 0.3 else []
         plan.entries.append(Revoked(rng.choice(serials[2:3] * 8 + serials), rng.choice(dates[:1] * 4 + dates), chosen))
 

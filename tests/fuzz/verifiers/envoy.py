@@ -58,7 +58,7 @@ class Envoy:
                 self._listener(_socket(folder, number, kind), bundles[number], roots) for number, kind, roots in servers
             ]
             with self._running(folder, listeners) as log:
-                attempts = [(number, kind, leaf) for number, kind, _ in servers for leaf in range(len(LEAVES))]
+                attempts = [(number, kind, leaf) for number, kind, _roots in servers for leaf in range(len(LEAVES))]
                 connections = [
                     Connection(
                         _socket(folder, number, kind),
@@ -70,7 +70,7 @@ class Envoy:
                 ]
                 outcomes = self._go.connect(connections)
                 reasons = _rejections(log)
-        complaints: list[list[str]] = [[] for _ in bundles]
+        complaints: list[list[str]] = [[] for _turn in bundles]
         for (number, kind, leaf), outcome in zip(attempts, outcomes, strict=True):
             refusal = outcome.refusal
             if refusal is not None and refusal.startswith("no answer"):

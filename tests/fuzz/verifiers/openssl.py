@@ -58,7 +58,7 @@ def _leaves(folder: Path, options: list[str], bundle: Bundle) -> list[str]:
     for leaf, name in zip(LEAVES, names, strict=True):
         refusal = None
         if f"{name}: OK" not in accepted:
-            about, _, said = said.partition(f"error {name}: verification failed\n")
+            about, _separator, said = said.partition(f"error {name}: verification failed\n")
             refusal = "; ".join(re.findall(r"error \d+ at \d+ depth lookup: (.*)", about)) or about[:300] or "no word"
         complaints += complaint("OpenSSL", leaf, refusal)
     return complaints

@@ -30,7 +30,7 @@ def test_what_a_case_begins_with_is_good() -> None:
 
 def test_a_case_can_be_made_again() -> None:
     for index in INDEXES:
-        one, other = (mutators.case(5, index, NOW, KEYS) for _ in range(2))
+        one, other = (mutators.case(5, index, NOW, KEYS) for _turn in range(2))
         # Salted: signatures of RSA-PSS, and encrypted keys.
         if not {"field-algorithm", "file-key-form", "file-signed-anew"} & set(one.mutators):
             assert one == other, one.mutators

@@ -374,7 +374,12 @@ def test_no_mutated_bundle_raises_or_is_taken_when_openssl_would_refuse_it(
         key = GOOD[KEY].splitlines()[1].decode()
         assert not any(key[start : start + 24] in str(findings) for start in range(len(key) - 23))
         return
-    assert {name: pem.read(data[name]).blocks for name in data} == {name: pem.read(GOOD[name]).blocks for name in GOOD}
+    # a root twice is the same trust: a rotation writes it so to change the bytes
+    found, good = (
+        {name: tuple(dict.fromkeys(pem.read(content).blocks)) for name, content in files.items()}
+        for files in (data, GOOD)
+    )
+    assert found == good
     assert data == GOOD or forge.openssl_accepts_files(data)
 
 
