@@ -50,13 +50,16 @@ options:
       - V(prepare), that a CA under O(target_root) waits to become the mesh's, unless it is that already.
       - V(trust), that the mesh trusts O(target_root) too and holds the revocation lists of all CAs of the federation.
       - V(sign), that the CA that waits signs.
+      - V(renew), after V(sign), that every proxy gets its certificate anew from that CA, when nothing that the one
+        before has signed may be left. Every replica of istiod has to have the new CA, which module
+        M(multimesh.istio.trust_rollout) tells.
       - V(untrust), that the mesh trusts O(target_root) alone.
       - V(retire), that the keys of all roots but O(target_root) are destroyed. Changes no cluster.
       - V(revoke), that all CAs of O(revoke_meshes) are on the root's revocation list. Changes no cluster.
       - V(release), that other runs may change CAs again.
       - V(status) and V(ledger) change nothing.
     type: str
-    choices: [issue, prepare, trust, sign, untrust, retire, revoke, release, status, ledger]
+    choices: [issue, prepare, trust, sign, renew, untrust, retire, revoke, release, status, ledger]
     default: issue
   trust_domain:
     description:
@@ -123,6 +126,11 @@ options:
       - With O(step=sign), seconds that a CA must have been waiting, for its revocation list to reach every proxy.
     type: int
     default: 180
+  renew_again:
+    description:
+      - With O(step=renew), do so although it has been done, for proxies that got their certificate too early.
+    type: bool
+    default: false
   permitted_dns_domains:
     description:
       - DNS names that the mesh may sign for beside its trust domain, with everything below them. C(svc) is what istiod
@@ -296,6 +304,11 @@ renewal_due:
   returned: success
   type: bool
   sample: false
+renewal_pending:
+  description: Whether proxies have yet to get certificates of the CA that signs now, see O(step=renew).
+  returned: success
+  type: bool
+  sample: false
 share_of_life:
   description: Share of its life that the mesh's CA has behind it, 0 to 1; 0 without one.
   returned: success
@@ -374,7 +387,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.keys import KE
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.request import Request
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.steps import Steps
 
-STEPS = ["issue", "prepare", "trust", "sign", "untrust", "retire", "revoke", "release", "status", "ledger"]
+STEPS = ["issue", "prepare", "trust", "sign", "renew", "untrust", "retire", "revoke", "release", "status", "ledger"]
 
 
 def request_of(options: dict[str, Any], mesh: str) -> Request:
@@ -399,6 +412,7 @@ def request_of(options: dict[str, Any], mesh: str) -> Request:
         replace_revoked=options["replace_revoked"],
         adopt=options["adopt"],
         break_lease=options["break_lease"],
+        renew_again=options["renew_again"],
         settle=timedelta(seconds=options["settle_seconds"]),
     )
 
@@ -445,6 +459,7 @@ def main() -> None:
             "revoke_meshes": {"type": "list", "elements": "str", "default": []},
             "replace_revoked": {"type": "bool", "default": False},
             "adopt": {"type": "bool", "default": False},
+            "renew_again": {"type": "bool", "default": False},
             "settle_seconds": {"type": "int", "default": 180},
             "permitted_dns_domains": {"type": "list", "elements": "str", "default": ["svc"]},
             "root_lifetime_days": {"type": "float", "default": 3650},

@@ -67,6 +67,10 @@ options:
     type: list
     elements: str
     default: []
+  proxies:
+    description: Whether proxies are waited for, and not the replicas of istiod alone.
+    type: bool
+    default: true
   hurry:
     description:
       - Whether to annotate the pods of istiod that are behind, once for each version of the Secret, so that their
@@ -247,7 +251,9 @@ def run(module: AnsibleModule) -> tuple[Report, float]:
     options = module.params
     connection = Connection.from_options(options, os.environ)
     wanted = Wanted.from_options(connection.mesh, options)
-    settings = Settings(options["timeout"], options["poll_interval"], options["namespaces"], options["hurry"])
+    settings = Settings(
+        **{name: options[name] for name in ("timeout", "poll_interval", "namespaces", "hurry", "proxies")}
+    )
     if module.check_mode:
         settings = replace(settings, timeout=0, hurry=False)
     credentials = open_connection(connection, pool_size=4)
@@ -270,6 +276,7 @@ def main() -> None:
                 "options": {"issuer": {"type": "str", "required": True}, "number": {"type": "int"}},
             },
             "namespaces": {"type": "list", "elements": "str", "default": []},
+            "proxies": {"type": "bool", "default": True},
             "hurry": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
             "poll_interval": {"type": "int", "default": 2},

@@ -155,11 +155,16 @@ def may_sign(request: Request, files: Files, candidate: x509.Certificate, root: 
         )
 
 
-def may_untrust(request: Request, stage: transition.Stage) -> None:
-    """Refuse to take a root away from a mesh whose CA is under it."""
+def may_untrust(request: Request, stage: transition.Stage, files: Files) -> None:
+    """Refuse to take a root away from a mesh whose CA, or certificates that it signed, may be under it."""
     if stage not in ("sign", "done"):
         raise RefusedError(
             f"{request.mesh}: its CA is not under the root that shall be the only one (stage {stage}).",
+            f"Nothing was written. {ROTATE}",
+        )
+    if transition.is_renewal_pending(files):
+        raise RefusedError(
+            f"{request.mesh}: its proxies may still have certificates of the CA before this one.",
             f"Nothing was written. {ROTATE}",
         )
 

@@ -60,6 +60,7 @@ def result(outcome: Outcome, now: datetime) -> dict[str, Any]:
         "roots": list(outcome.roots),
         "trusted_roots": list(outcome.trusted_roots),
         "renewal_due": outcome.renewal_due,
+        "renewal_pending": outcome.renewal_pending,
         "share_of_life": round(outcome.share_of_life, 4),
         "certificates": [certificate_pem(one).decode("ascii") for one in outcome.certificates],
         "crls": [crl.pem([one]).decode("ascii") for one in outcome.crls],

@@ -54,6 +54,7 @@ class Request:
     new_issuers: in a check, whether CAs are to be made whose CRLs do not exist yet.
     revocation: whether the mesh holds CRLs.
     successor_of: fingerprint of the root to leave; while it is the only one, prepare makes another one beside it.
+    renew_again: have proxies get their certificates anew although that is not pending.
     settle: how long the CRL of a new CA needs to reach every proxy.
     revoke: names of the meshes that shall not be believed any more.
     break_lease: go on although another run holds the lease.
@@ -72,6 +73,7 @@ class Request:
     new_issuers: bool = False
     revocation: bool = True
     successor_of: str | None = None
+    renew_again: bool = False
     settle: timedelta = timedelta(minutes=3)
     revoke: Sequence[str] = ()
     break_lease: bool = False
@@ -91,6 +93,7 @@ class Outcome:
     before, after: descriptions for a diff, free of secrets.
     roots: fingerprints of the roots of the custody, oldest first. trusted_roots: of those that the mesh trusts.
     renewal_due: whether the candidate shall sign as soon as it can.
+    renewal_pending: whether proxies have yet to get certificates of the CA that signs.
     share_of_life: of the signer's, see transition.
     certificates, crls: public parts that the other meshes need to verify what this one signs.
     held_crls: the lists that the mesh holds.
@@ -108,6 +111,7 @@ class Outcome:
     roots: tuple[str, ...] = ()
     trusted_roots: tuple[str, ...] = ()
     renewal_due: bool = False
+    renewal_pending: bool = False
     share_of_life: float = 0.0
     certificates: tuple[x509.Certificate, ...] = ()
     crls: tuple[x509.CertificateRevocationList, ...] = ()

@@ -3,7 +3,7 @@
 
 """What is done to the CA of one cluster: each step looks first, and writes only what is missing.
 
-``issue`` gives a mesh its first CA and prepares the next one in time. ``prepare``, ``trust``, ``sign`` and
+``issue`` gives a mesh its first CA and prepares the next one in time. ``prepare``, ``trust``, ``sign``, ``renew`` and
 ``untrust`` lead a mesh to a target root, see transition. ``retire`` and ``revoke`` are about the root alone. Whoever
 calls them keeps the order over all meshes: nobody signs before all trust.
 """
@@ -150,14 +150,29 @@ class Steps:
         if not self._shall_sign(state.signer, target) or self._now < settled:
             return self._outcome(held.files, target, held.files)
         guards.may_sign(self._request, held.files, successor.certificate, target)
-        files = transition.sign(held.files, successor, target.certificate)
-        if guards.is_revoked(state.signer, roots):  # the list that revokes it was kept away from its own mesh so far
+        revoked = guards.is_revoked(state.signer, roots)
+        leaves = not signed_by(state.signer, target.certificate)
+        files = transition.sign(held.files, successor, target.certificate, renewal=revoked or leaves)
+        if revoked:  # the list that revokes it was kept away from its own mesh so far
             trusted = [root for root in roots if root.certificate in state.roots]
             files = transition.trust(files, [], self._lists(Held(held.secret, files), trusted))
         outcome = self._replace(held, files, target, roots, ("ca-active", successor.certificate))
         if not self._check:
             self._keep_candidate(None)
         return replace(outcome, candidate=None, renewal_due=False)
+
+    def renew(self) -> Outcome:
+        """Have every proxy get its certificate anew from the CA that signs now, where that is pending.
+
+        Every replica of istiod has to have that CA already.
+        """
+        if self._is_to_come():
+            return Outcome(changed=True)
+        roots = self._roots()
+        held = self._existing(roots)
+        due = self._request.renew_again or transition.is_renewal_pending(held.files)
+        files = transition.renew(held.files) if due else held.files
+        return self._replace(held, files, self._target(roots), roots)
 
     def untrust(self) -> Outcome:
         """Trust the target root alone."""
@@ -167,7 +182,7 @@ class Steps:
         held = self._existing(roots)
         target = self._target(roots)
         stage = State.of(held.files).stage(target.certificate)
-        guards.may_untrust(self._request, stage)
+        guards.may_untrust(self._request, stage, held.files)
         files = held.files
         if stage == "sign":
             files = transition.untrust(files, target.certificate, self._lists(held, [target]))
@@ -453,6 +468,7 @@ class Steps:
             after=self._shown(files),
             roots=tuple(fingerprint(root.certificate) for root in roots),
             trusted_roots=tuple(fingerprint(root) for root in state.roots),
+            renewal_pending=transition.is_renewal_pending(files),
             renewal_due=bool(target and state.signer and waits and self._shall_sign(state.signer, target)),
             share_of_life=transition.share_of_life(state.signer, self._now) if state.signer else 0.0,
             certificates=tuple(authority.certificate for authority in own),

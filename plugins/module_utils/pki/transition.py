@@ -11,14 +11,18 @@ stage       root-cert.pem                                         signer
 ==========  ====================================================  =====================================
 ``other``   the target is not in it                               under another root
 ``trust``   what it was, then the target                          under another root
-``sign``    the same, then the target once more                   the candidate, under the target
+``sign``    the same                                              the candidate, under the target
 ``done``    the target alone                                      under the target
 ==========  ====================================================  =====================================
 
-istiod takes a changed root-cert.pem only if it holds all of the old one or is held by it (its multi-root mode), and
-passes it on to the proxies when its bytes differ. Hence roots are appended, and the target is there twice once the
-signer is new: with those bytes every proxy gets its certificate anew from the new signer at once, and not when half
-its life is over.
+istiod takes a changed root-cert.pem only if its certificates are all of those it had or some of them (its multi-root
+mode), and passes it on to the proxies when its bytes differ. Hence roots are appended.
+
+A proxy gets its certificate anew when half its life is over, or at once when those bytes change. So when nothing signed
+by the old CA may be left, ``renew`` writes the last root once more, or takes it out where it is there twice. That is a
+write of its own, to be made when every replica of istiod has the new signer: together with it, a proxy's request may
+reach a replica that has not read it yet, and the proxy would keep for half a day what the old CA signs. Until then
+the Secret holds a file RENEWAL_PENDING.
 Source: istio/istio, pilot/pkg/bootstrap/istio_ca.go, and tests/integration/security/cacert_rotation.
 
 Stages are read out of certificates. Nothing else remembers them, so a run that was killed is gone on with by any other.
@@ -34,7 +38,7 @@ from typing import Literal
 
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle, crl, keys
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import Authority
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import fingerprint, signed_by
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import fingerprint, key_id, signed_by
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import certificates
 
 with contextlib.suppress(ImportError):  # the modules report a missing library
@@ -46,6 +50,9 @@ Stage = Literal["absent", "other", "trust", "sign", "done"]
 
 STAGES: tuple[Stage, ...] = ("absent", "other", "trust", "sign", "done")
 """In the order in which a mesh goes through them."""
+
+RENEWAL_PENDING = "renewal-pending"
+"""File of Secret cacerts that says whose certificates the proxies have yet to get, by key identifier; istiod ignores it."""
 
 PREPARE_AT = 1 / 2
 """Share of its life after which a CA's successor is prepared, so that its CRL is everywhere long before it signs."""
@@ -94,28 +101,37 @@ def trust(files: Files, roots: Iterable[x509.Certificate], crls: Sequence[x509.C
     return _with_crls({**files, bundle.ROOT_CERT: _ended(known) + added if added else known}, crls)
 
 
-def sign(files: Files, successor: Authority, root: x509.Certificate) -> Files:
+def sign(files: Files, successor: Authority, root: x509.Certificate, *, renewal: bool) -> Files:
     """Make the successor the signer.
 
-    root: the root that issued it; trusted already. The bytes of root-cert.pem change in any case, so that every proxy
-    gets its certificate anew: the root is added once more, or taken out once where it was there twice.
+    root: the root that issued it; trusted already.
+    renewal: whether certificates that the old signer has signed have to be renewed before their time.
     """
-    known = files[bundle.ROOT_CERT]
-    trusted = certificates(known)
-    ca, own = bundle.certificate_pem(successor.certificate), bundle.certificate_pem(root)
-    if trusted.count(root) > 1:
-        last = len(trusted) - 1 - trusted[::-1].index(root)
-        rest = [one for position, one in enumerate(trusted) if position != last]
-        bundled = b"".join(bundle.certificate_pem(one) for one in rest)
-    else:
-        bundled = _ended(known) + own
-    return {
+    ca = bundle.certificate_pem(successor.certificate)
+    signed = {
         **files,
         bundle.CA_CERT: ca,
         bundle.CA_KEY: keys.private_pem(successor.key, passphrase=None),
-        bundle.CERT_CHAIN: ca + own,
-        bundle.ROOT_CERT: bundled,
+        bundle.CERT_CHAIN: ca + bundle.certificate_pem(root),
     }
+    return signed | {RENEWAL_PENDING: (key_id(successor.certificate) or "").encode()} if renewal else signed
+
+
+def is_renewal_pending(files: Files) -> bool:
+    """Whether proxies may have certificates that nobody will believe soon."""
+    return RENEWAL_PENDING in files
+
+
+def renew(files: Files) -> Files:
+    """Change the bytes of root-cert.pem, and nothing that they mean, so that every proxy gets its certificate anew."""
+    known = files[bundle.ROOT_CERT]
+    trusted = certificates(known)
+    if trusted[-1] in trusted[:-1]:
+        known = b"".join(map(bundle.certificate_pem, trusted[:-1]))
+    else:
+        known = _ended(known) + bundle.certificate_pem(trusted[-1])
+    rest = {name: content for name, content in files.items() if name != RENEWAL_PENDING}
+    return {**rest, bundle.ROOT_CERT: known}
 
 
 def untrust(files: Files, root: x509.Certificate, crls: Sequence[x509.CertificateRevocationList]) -> Files:

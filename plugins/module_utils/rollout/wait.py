@@ -77,12 +77,14 @@ class Settings:
     poll_interval: seconds between two looks.
     namespaces: whose proxies are looked at; () for all.
     hurry: make the kubelets of istiod's pods look for the new Secret at once.
+    proxies: look at proxies too.
     """
 
     timeout: float = 120
     poll_interval: float = 2
     namespaces: Sequence[str] = ()
     hurry: bool = False
+    proxies: bool = True
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,8 @@ class Rollout:
             )
 
     def _pods(self) -> list[dict[str, Any]]:
+        if not self._settings.proxies:
+            return []
         namespaces: Sequence[str | None] = self._settings.namespaces or (None,)
         return [pod for namespace in namespaces for pod in self._cluster.list_objects(_PODS, namespace)]
 

@@ -23,7 +23,7 @@ from tests.unit.plugins.module_utils.pki.fakes import FakeCluster
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 PASSPHRASE = "correct horse battery staple"
-ROTATION = ("prepare", "trust", "sign", "untrust")
+ROTATION = ("prepare", "trust", "sign", "renew", "untrust")
 
 
 class Meshes:
@@ -63,7 +63,9 @@ class Meshes:
         """What role shared_root_ca does in playbook site; which meshes it changed."""
         changed = self.all("issue") | self.all("trust")
         due = [mesh for mesh in self.clusters if self.told[mesh].renewal_due]
-        return changed | {mesh for mesh in due if self.step(mesh, "sign", settle=timedelta(0)).changed}
+        changed |= {mesh for mesh in due if self.step(mesh, "sign", settle=timedelta(0)).changed}
+        pending = [mesh for mesh in self.clusters if self.told[mesh].renewal_pending]
+        return changed | {mesh for mesh in pending if self.step(mesh, "renew").changed}
 
     def rotate(self, old, **changes):
         """What playbook rotate_root_ca does; it gives way to the caller after every step at a mesh."""

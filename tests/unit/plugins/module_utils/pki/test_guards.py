@@ -100,10 +100,15 @@ def test_who_may_sign() -> None:
 @pytest.mark.parametrize("stage", transition.STAGES)
 def test_who_may_stop_trusting_other_roots(stage: transition.Stage) -> None:
     if stage in ("sign", "done"):
-        guards.may_untrust(REQUEST, stage)
+        guards.may_untrust(REQUEST, stage, FILES)
         return
     with pytest.raises(RefusedError, match=rf"stage {stage}"):
-        guards.may_untrust(REQUEST, stage)
+        guards.may_untrust(REQUEST, stage, FILES)
+
+
+def test_nobody_stops_trusting_what_its_own_proxies_may_be_under() -> None:
+    with pytest.raises(RefusedError, match=r"(?s)east: its proxies may still have .* Nothing was written"):
+        guards.may_untrust(REQUEST, "sign", FILES | {transition.RENEWAL_PENDING: b"00"})
 
 
 def test_what_would_not_work_is_not_written() -> None:

@@ -135,7 +135,7 @@ def test_renewal():
     begin.site()
     begin.now = NOW + 61 * DAY
     old = {mesh: begin.state(mesh).signer for mesh in NAMES}
-    meshes, deaths = survive(begin, plan("issue", "trust", "sign", "release"))
+    meshes, deaths = survive(begin, plan("issue", "trust", "sign", "renew", "release"))
     assert meshes.all_believe() == []
     assert [mesh for mesh in NAMES if meshes.state(mesh).signer == old[mesh]] == []
     assert meshes.site() == set()

@@ -112,7 +112,7 @@ def test_lists_under_a_root_that_is_left_go() -> None:
     files = transition.trust(FILES, [NEXT.certificate], ())
     held = needed(files, both, own=[EAST, successor], issued=[WEST.certificate, OURS.certificate])
     assert issuers(held, OURS, EAST, WEST, NEXT, successor) == [0, 1, 2, 3, 4]
-    files = holding(*held, files=transition.sign(files, successor, NEXT.certificate))
+    files = holding(*held, files=transition.sign(files, successor, NEXT.certificate, renewal=False))
     known = [OURS.certificate, WEST.certificate, EAST.certificate]
     left = needed(files, both[1:], own=[successor], issued=known, given=[])
     assert issuers(left, OURS, EAST, WEST, NEXT, successor) == [3, 4]

@@ -99,15 +99,37 @@ def test_the_ledger_tells_a_rotation(meshes):
     ]
 
 
-def test_the_target_is_there_twice_once_the_signer_is_new(meshes):
+def test_the_target_is_there_twice_once_certificates_are_renewed(meshes):
     (old,) = meshes.roots()
     for name in ROTATION[:3]:
         meshes.all(name, settle=timedelta(0), **({"successor_of": old} if name == "prepare" else {}))
     held = [fingerprint(root) for root in certificates(meshes.files("east")[bundle.ROOT_CERT])]
+    assert held == [old, meshes.roots()[-1]]
+    with pytest.raises(RefusedError, match="may still have certificates of the CA before"):
+        meshes.step("east", "untrust")
+    assert meshes.all("renew") == {*meshes.clusters}
+    assert meshes.all("renew") == set()
+    held = [fingerprint(root) for root in certificates(meshes.files("east")[bundle.ROOT_CERT])]
     assert held == [old, meshes.roots()[-1], meshes.roots()[-1]]
 
 
-@pytest.mark.parametrize("reached", range(1, 4))
+def test_a_proxy_that_came_too_early_is_sent_again(meshes):
+    before = meshes.files("east")[bundle.ROOT_CERT]
+    assert not meshes.step("east", "renew").changed
+    assert meshes.step("east", "renew", renew_again=True).changed
+    assert meshes.files("east")[bundle.ROOT_CERT] == before * 2
+    assert meshes.findings("east") == ()
+
+
+def test_a_renewal_in_time_leaves_certificates_to_their_time(meshes):
+    before = meshes.files("east")
+    meshes.now = NOW + 61 * DAY
+    assert meshes.site() == {*meshes.clusters}
+    assert meshes.files("east")[bundle.CA_CERT] != before[bundle.CA_CERT]
+    assert meshes.files("east")[bundle.ROOT_CERT] == before[bundle.ROOT_CERT]
+
+
+@pytest.mark.parametrize("reached", range(1, 5))
 def test_a_rotation_can_be_taken_back_until_a_mesh_has_stopped_trusting_the_old_root(meshes, reached):
     (old,) = meshes.roots()
     for name in ROTATION[:reached]:
@@ -153,7 +175,7 @@ def adopt(meshes, *names):
     for name in meshes.clusters:
         meshes.step(name, "trust", adopt=name in names)
         assert meshes.believes(name, name) or not meshes.lists(name), "its own workloads go on"
-    for step in ("sign", "untrust"):
+    for step in ("sign", "renew", "untrust"):
         for name in names:
             meshes.step(name, step, adopt=True, settle=timedelta(0))
             assert meshes.believes(name, name) or not meshes.lists(name), "its own workloads go on"
@@ -217,6 +239,7 @@ def test_a_revoked_mesh_is_believed_again_with_a_new_ca(meshes):
     assert meshes.step("north", "sign", replace_revoked=True, settle=timedelta(0)).changed
     assert meshes.state("north").signer != old
     assert meshes.all_believe() == []
+    assert meshes.site() == {"north"}, "what the old CA has signed is not left to its time"
     assert meshes.site() == set()
 
 

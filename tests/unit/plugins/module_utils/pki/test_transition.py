@@ -19,7 +19,7 @@ LIST = crl.sign(NEW, (), 1, NOW)
 def way() -> list[transition.Files]:
     """What the Secret holds from stage to stage."""
     trusted = transition.trust(FILES, [NEW.certificate], ())
-    signs = transition.sign(trusted, AFTER, NEW.certificate)
+    signs = transition.renew(transition.sign(trusted, AFTER, NEW.certificate, renewal=True))
     return [{}, FILES, trusted, signs, transition.untrust(signs, NEW.certificate, ())]
 
 
@@ -47,7 +47,7 @@ def test_the_bytes_that_istiod_knows_are_kept_to_the_last_one(ending: bytes) -> 
     files = transition.trust({**FILES, bundle.ROOT_CERT: known}, [NEW.certificate], ())
     assert files[bundle.ROOT_CERT].startswith(known)
     assert State.of(files).roots == (OLD.certificate, NEW.certificate)
-    signs = transition.sign(files, AFTER, NEW.certificate)
+    signs = transition.renew(transition.sign(files, AFTER, NEW.certificate, renewal=True))
     assert signs[bundle.ROOT_CERT].startswith(files[bundle.ROOT_CERT])
 
 
@@ -59,15 +59,25 @@ def test_trusting_and_untrusting_twice_is_doing_it_once() -> None:
         assert transition.trust(files, [OLD.certificate], ()) == files
 
 
-def test_every_new_signer_changes_the_bytes_of_the_bundle_which_does_not_grow() -> None:
+def test_a_new_signer_is_written_without_touching_the_bundle() -> None:
+    """Proxies that get their certificates anew at that moment may get one of the old signer."""
+    files = transition.trust(FILES, [NEW.certificate], ())
+    for renewal in (True, False):
+        signs = transition.sign(files, AFTER, NEW.certificate, renewal=renewal)
+        assert signs[bundle.ROOT_CERT] == files[bundle.ROOT_CERT]
+        assert transition.is_renewal_pending(signs) == renewal
+
+
+def test_every_renewal_changes_the_bytes_of_the_bundle_which_does_not_grow() -> None:
     """Proxies get their certificates anew at once when they see other bytes."""
     files, seen = FILES, [FILES[bundle.ROOT_CERT]]
     for _renewal in range(4):
         successor = forge.intermediate(OLD)
-        files = transition.sign(files, successor, OLD.certificate)
+        files = transition.renew(transition.sign(files, successor, OLD.certificate, renewal=True))
         seen.append(files[bundle.ROOT_CERT])
         assert {**files, bundle.ROOT_CERT: b""} == {**bundle.build(successor, OLD.certificate), bundle.ROOT_CERT: b""}
         assert State.of(files).stage(OLD.certificate) == "done"
+        assert not transition.is_renewal_pending(files)
     assert seen == [seen[0], seen[0] * 2] * 2 + [seen[0]]
 
 
@@ -75,7 +85,8 @@ def test_files_that_are_not_about_it_stay() -> None:
     files = {**FILES, "notes.txt": b"mine"}
     for step in (
         transition.trust(files, [NEW.certificate], [LIST]),
-        transition.sign(files, AFTER, NEW.certificate),
+        transition.sign(files, AFTER, NEW.certificate, renewal=True),
+        transition.renew(files),
         transition.untrust(files, NEW.certificate, [LIST]),
     ):
         assert step["notes.txt"] == b"mine"

@@ -139,6 +139,15 @@ def test_everybody_is_ready():
     assert found["replicas"][0]["roots"] == []
 
 
+def test_replicas_alone_are_awaited():
+    cluster = Cluster(istiod("istiod-1"), pod("cart"))
+    asker = Asker(istiod_1=[own()], cart=[held(OLD)])
+    report = look(cluster, asker, proxies=False)
+    assert report.ready
+    assert report.proxies == ()
+    assert asker.asked == ["istiod-1"]
+
+
 def test_lists_are_told():
     crls = frozenset({HeldCrl("22", 3), HeldCrl("11", 0)})
     asker = Asker(cart=[Held((Trust(frozenset({OLD}), crls),))])
