@@ -38,13 +38,13 @@ options:
       - V(control-plane), roles P(multimesh.istio.control_plane#role) and P(multimesh.istio.gateway#role). Whoever has
         these rights can get all others.
     type: str
-    choices: [federation, ca, custody, rotation, verify, control-plane]
+    choices: [federation, ca, custody, rotation, adoption, verify, control-plane]
     required: true
   subject:
     description:
       - Who gets the rights, as in a C(RoleBinding), with C(kind), C(name) and for a ServiceAccount C(namespace).
       - Unless given, a ServiceAccount C(multimesh-<part>), which is one of the manifests, in C(istio-system), or for
-        V(custody) in O(root_namespace). For V(rotation) it is that of V(ca).
+        V(custody) in O(root_namespace). For V(rotation) and V(adoption) it is that of V(ca).
     type: dict
   verify_namespace:
     description:

@@ -148,6 +148,11 @@ def _rotation(_inventory: Inventory, _host: str, _names: Names) -> Permissions:
     return needs | _grant(ROOT_NAMESPACE, "", ("pods",), ("patch",))
 
 
+def _adoption(_inventory: Inventory, _host: str, _names: Names) -> Permissions:
+    """Playbook adopt, beside ``ca`` and ``rotation``: it restarts istiod once."""
+    return _grant(ROOT_NAMESPACE, "apps", ("deployments",), ("get", "list", "patch"))
+
+
 def _verify(inventory: Inventory, host: str, names: Names) -> Permissions:
     """Role verify: mesh_info with the exports, and pods that call as everyone whom an edge admits."""
     callers = {caller["namespace"] for edge in compute.edges(inventory, host) for caller in edge["callers"]}
@@ -212,11 +217,12 @@ _NEEDS: dict[str, Callable[[Inventory, str, Names], Permissions]] = {
     "ca": _ca,
     "custody": _custody,
     "rotation": _rotation,
+    "adoption": _adoption,
     "verify": _verify,
     "control-plane": _control_plane,
 }
 PARTS = tuple(_NEEDS)
-_ACCOUNTS = {"rotation": "ca"}
+_ACCOUNTS = {"rotation": "ca", "adoption": "ca"}
 """Parts that are done as the account of another one."""
 
 

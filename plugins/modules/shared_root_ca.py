@@ -47,6 +47,8 @@ options:
     description:
       - What to make sure of. Each one looks first and changes only what is missing.
       - V(issue), that the mesh has a CA, and that its successor waits once half of its life is over.
+      - V(plug_in), that C(cacerts) holds the mesh's CA, also one that istiod has made for itself. When this changes
+        something, istiod has to be restarted, or it does not look there. Needs O(adopt).
       - V(prepare), that a CA under O(target_root) waits to become the mesh's, unless it is that already.
       - V(trust), that the mesh trusts O(target_root) too and holds the revocation lists of all CAs of the federation.
       - V(sign), that the CA that waits signs.
@@ -59,7 +61,7 @@ options:
       - V(release), that other runs may change CAs again.
       - V(status) and V(ledger) change nothing.
     type: str
-    choices: [issue, prepare, trust, sign, renew, untrust, retire, revoke, release, status, ledger]
+    choices: [issue, plug_in, prepare, trust, sign, renew, untrust, retire, revoke, release, status, ledger]
     default: issue
   trust_domain:
     description:
@@ -118,7 +120,12 @@ options:
   adopt:
     description:
       - Accept that the CA in C(cacerts) is under another root, to be led to O(target_root), and take over what another
-        field manager has written.
+        field manager has written. With O(step=prepare) and no root at all, one is made.
+    type: bool
+    default: false
+  take_over:
+    description:
+      - Write C(cacerts) although another field manager has written it, because that was done once by hand.
     type: bool
     default: false
   settle_seconds:
@@ -387,7 +394,20 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.keys import KE
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.request import Request
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.steps import Steps
 
-STEPS = ["issue", "prepare", "trust", "sign", "renew", "untrust", "retire", "revoke", "release", "status", "ledger"]
+STEPS = [
+    "issue",
+    "plug_in",
+    "prepare",
+    "trust",
+    "sign",
+    "renew",
+    "untrust",
+    "retire",
+    "revoke",
+    "release",
+    "status",
+    "ledger",
+]
 
 
 def request_of(options: dict[str, Any], mesh: str) -> Request:
@@ -411,6 +431,7 @@ def request_of(options: dict[str, Any], mesh: str) -> Request:
         revoke=tuple(options["revoke_meshes"]),
         replace_revoked=options["replace_revoked"],
         adopt=options["adopt"],
+        take_over=options["take_over"],
         break_lease=options["break_lease"],
         renew_again=options["renew_again"],
         settle=timedelta(seconds=options["settle_seconds"]),
@@ -459,6 +480,7 @@ def main() -> None:
             "revoke_meshes": {"type": "list", "elements": "str", "default": []},
             "replace_revoked": {"type": "bool", "default": False},
             "adopt": {"type": "bool", "default": False},
+            "take_over": {"type": "bool", "default": False},
             "renew_again": {"type": "bool", "default": False},
             "settle_seconds": {"type": "int", "default": 180},
             "permitted_dns_domains": {"type": "list", "elements": "str", "default": ["svc"]},

@@ -62,6 +62,15 @@ options:
       number:
         description: Lowest number that the list may have. Without it any list will do.
         type: int
+  trust_domain:
+    description: Trust domain of the identity that every proxy must have.
+    type: str
+  takes_roots:
+    description:
+      - Whether everybody must be able to take a changed trust bundle while it runs. istiod can with
+        C(ISTIO_MULTIROOT_MESH=true) in its environment, a proxy with C(PROXY_CONFIG_XDS_AGENT=true).
+    type: bool
+    default: false
   namespaces:
     description: Namespaces whose proxies are asked; all of them unless given.
     type: list
@@ -230,7 +239,7 @@ proxies:
 
 import importlib.util
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
@@ -251,9 +260,7 @@ def run(module: AnsibleModule) -> tuple[Report, float]:
     options = module.params
     connection = Connection.from_options(options, os.environ)
     wanted = Wanted.from_options(connection.mesh, options)
-    settings = Settings(
-        **{name: options[name] for name in ("timeout", "poll_interval", "namespaces", "hurry", "proxies")}
-    )
+    settings = Settings(**{field.name: options[field.name] for field in fields(Settings)})
     if module.check_mode:
         settings = replace(settings, timeout=0, hurry=False)
     credentials = open_connection(connection, pool_size=4)
@@ -275,6 +282,8 @@ def main() -> None:
                 "default": [],
                 "options": {"issuer": {"type": "str", "required": True}, "number": {"type": "int"}},
             },
+            "trust_domain": {"type": "str"},
+            "takes_roots": {"type": "bool", "default": False},
             "namespaces": {"type": "list", "elements": "str", "default": []},
             "proxies": {"type": "bool", "default": True},
             "hurry": {"type": "bool", "default": False},

@@ -27,6 +27,9 @@ ROOT = "root-cert.pem"
 SECONDS = 120
 
 
+MANAGER = "multimesh.istio"
+
+
 @pytest.fixture(scope="module")
 def mesh(federation: Federation) -> SimpleNamespace:
     """One mesh, what its Secret cacerts holds, and the identifiers of its root and of its CA."""
@@ -45,8 +48,11 @@ def cacerts(mesh: SimpleNamespace) -> Iterator[Any]:
     def write(**changed: bytes) -> None:
         files = {**mesh.files, **{name.replace("_", "-") + ".pem": content for name, content in changed.items()}}
         data = {name: base64.b64encode(content).decode() for name, content in files.items()}
-        patch = ["patch", "secret", "-n", NAMESPACE, "cacerts", "--type=merge", "--patch-file=/dev/stdin"]
-        mesh.cluster.kubectl(*patch, stdin=json.dumps({"data": data}))
+        metadata = {"name": "cacerts", "namespace": NAMESPACE, "labels": {"app.kubernetes.io/managed-by": MANAGER}}
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": data}
+        # as the manager that the collection is; it takes over from no other
+        apply = ["apply", "--server-side", f"--field-manager={MANAGER}", "-f", "-"]
+        mesh.cluster.kubectl(*apply, stdin=json.dumps(body))
 
     yield write
     write()

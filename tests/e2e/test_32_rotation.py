@@ -15,23 +15,21 @@ from tests.e2e.load import Load
 from tests.e2e.scenario import MESHES, NAMESPACE
 from tests.e2e.support import cacerts, wait_for
 
-REQUESTS = int(os.environ.get("MULTIMESH_ROTATION_REQUESTS", "0"))
-"""How many requests are sent while the root is exchanged, all of which have to be answered; make soak sets it."""
+REQUESTS = int(os.environ.get("MULTIMESH_ROTATION_REQUESTS", "20000"))
+"""How many requests are sent while the root is exchanged, all of which have to be answered; make soak sends more."""
 
 
 @pytest.fixture(scope="module")
 def leave(federation):
     """The root to leave."""
     federation.write_inventory(scenario.hosts())
-    federation.play("site").ok()
     (roots,) = {cacerts(federation, mesh).roots for mesh in MESHES}
     return roots[0]
 
 
 def test_the_root_is_exchanged(federation, leave):
     old = {mesh: cacerts(federation, mesh) for mesh in MESHES}
-    routes = list(itertools.permutations(MESHES, 2)) if REQUESTS else []
-    with Load(federation, routes, qps=40) as load:
+    with Load(federation, itertools.permutations(MESHES, 2), qps=25) as load:
         run = federation.play("rotate_root_ca", "-e", f"shared_root_ca_rotate_from={leave}").ok()
         load.wait_for(REQUESTS)
     print(run.output[-3000:])

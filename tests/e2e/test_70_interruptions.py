@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: the multimesh.istio authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The CAs of meshes are provisioned in the end, whatever request a run is killed at and whatever request fails.
+"""The CAs of the meshes come out right, whatever request a run is killed at and whatever request fails.
 
 Three API servers without nodes, emptied before each trial; what is under test reaches them through a proxy. Most trials
 take the steps of the role directly, in about a second; some run the role by ansible-playbook.
@@ -10,40 +10,38 @@ MULTIMESH_KILL_POINTS says how many trials a test makes, `all` for one at every 
 
 from __future__ import annotations
 
-import base64
 import os
 import random
-import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
 import yaml
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import Expectation, verify_bundle
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.e2e.api.cluster import ApiCluster
-from tests.e2e.api_proxy import Answer, ApiProxy, Fault, Hang, Kill, Plan, Reset, let_pass, on
-from tests.e2e.provisioning import PASSPHRASE, Provisioning, Result
+from tests.e2e.api_proxy import Answer, Fault, Hang, Kill, Plan, Reset, let_pass, on
+from tests.e2e.ca_clusters import MESHES, Bundle, CaClusters, assert_in_order, ca_clusters, the_root
+from tests.e2e.ca_run import PASSPHRASE, CaRun, Result
 from tests.e2e.support import Run
-from tests.lab.api import Lab
-from tests.lab.kubeapi import ApiError
 
-MESHES = ("east", "west", "north")
 BROKEN = "west"
-SYSTEM = "/api/v1/namespaces/istio-system"
 POINTS = os.environ.get("MULTIMESH_KILL_POINTS", "10")
 PLAYBOOK_POINTS = "20" if POINTS == "all" else str(max(1, int(POINTS) // 4))
+RUNS = 200 if POINTS == "all" else 5
+"""How often two runs are started at once."""
 PATIENCE = 2
 """Seconds that one request may take, its retries included, where an API server does not recover anyway."""
+ONCE = [
+    *(Answer(status, late=late) for status in (429, 500, 503) for late in (False, True)),
+    Answer(429, retry_after=1),
+    Reset(),
+    Reset(late=True),
+]
+LASTING = [Answer(429), Answer(500), Answer(503, late=True), Reset(late=True), Hang(), Hang(late=True)]
 
 _T = TypeVar("_T")
 
@@ -51,255 +49,234 @@ _T = TypeVar("_T")
 def sample(trials: Iterable[_T], points: str = POINTS) -> list[_T]:
     """So many of these, or all; the same ones every time."""
     every = list(trials)
-    chosen = random.Random(len(every)).sample(every, len(every) if points == "all" else min(int(points), len(every)))
-    return [trial for trial in every if trial in chosen]
-
-
-class Clusters:
-    """The API servers. What is under test has `clusters` and goes through the proxy, the tests go around it."""
-
-    def __init__(self, lab: Lab, proxy: ApiProxy, folder: Path) -> None:
-        self.lab = lab
-        self.proxy = proxy
-        self.folder = folder
-        self.clusters = [ApiCluster(lab, mesh) for mesh in MESHES]
-        self._apis = {mesh: lab.cluster(mesh).api() for mesh in MESHES}
-        for cluster in self.clusters:
-            cluster.kubeconfig = proxy.kubeconfig(cluster.mesh)
-
-    def emptied(self, request_timeout: int = 30) -> Provisioning:
-        """A run that has everything before it: no namespace istio-system anywhere, no directory of the root."""
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(self._empty, MESHES))
-        directory = self.folder / "ca"
-        shutil.rmtree(directory, ignore_errors=True)
-        return Provisioning(self.clusters, directory, request_timeout)
-
-    def _empty(self, mesh: str) -> None:
-        # Nothing but the API server runs, so nobody else empties a namespace that is deleted.
-        api = self._apis[mesh]
-        leases = SYSTEM.replace("/api/v1", "/apis/coordination.k8s.io/v1") + "/leases"
-        for collection in (f"{SYSTEM}/secrets", f"{SYSTEM}/configmaps", leases):
-            api.request("DELETE", collection)
-        try:
-            api.request("DELETE", SYSTEM)
-            namespace = api.request("GET", SYSTEM)
-        except ApiError as error:
-            if error.status == 404:
-                return
-            raise
-        namespace["spec"]["finalizers"] = []
-        api.request("PUT", f"{SYSTEM}/finalize", namespace)
-
-    def secrets(self, mesh: str) -> dict[str, dict[str, bytes]]:
-        """By name what Secrets of istio-system hold; those without content are left out."""
-        items = self._apis[mesh].request("GET", f"{SYSTEM}/secrets")["items"]
-        return {
-            item["metadata"]["name"]: {file: base64.b64decode(value) for file, value in item["data"].items()}
-            for item in items
-            if item.get("data")
-        }
-
-    def cacerts(self) -> dict[str, dict[str, bytes]]:
-        """By mesh what Secret cacerts holds, for the meshes where that is something."""
-        found = {mesh: self.secrets(mesh).get("cacerts") for mesh in MESHES}
-        return {mesh: files for mesh, files in found.items() if files}
-
-    def holders(self) -> list[str]:
-        """The runs that have a cluster to themselves."""
-        path = "/apis/coordination.k8s.io/v1/namespaces/istio-system/leases"
-        leases = [lease for api in self._apis.values() for lease in api.request("GET", path)["items"]]
-        return [holder for lease in leases if (holder := lease["spec"].get("holderIdentity"))]
+    if points == "all":
+        return every
+    chosen = sorted(random.Random(len(every)).sample(range(len(every)), min(int(points), len(every))))
+    return [every[index] for index in chosen]
 
 
 @pytest.fixture(scope="module")
-def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clusters]:
-    lab = Lab(os.environ.get("MULTIMESH_INTERRUPTIONS_LAB", "interruptions"))
-    lab.down()
-    lab.up(MESHES, api_only=True)
-    folder = tmp_path_factory.mktemp("interruptions")
-    with ApiProxy({mesh: lab.kubeconfig(mesh) for mesh in MESHES}, folder / "proxy") as proxy:
-        yield Clusters(lab, proxy, folder)
-    lab.down()
+def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CaClusters]:
+    with ca_clusters(tmp_path_factory.mktemp("interruptions")) as clusters:
+        yield clusters
 
 
-def faults(results: Mapping[str, Result]) -> dict[str, str]:
-    """Messages of the meshes that failed."""
-    return {mesh: result["msg"] for mesh, result in results.items() if result.get("failed")}
+def failures(results: Mapping[str, Result]) -> dict[str, str]:
+    return {mesh: result.failure for mesh, result in results.items() if result.failure}
 
 
-def root_of(bundles: Mapping[str, Mapping[str, bytes]]) -> x509.Certificate:
-    """The one root of these meshes."""
-    roots = {one for files in bundles.values() for one in x509.load_pem_x509_certificates(files["root-cert.pem"])}
-    assert len(roots) == 1, roots
-    return roots.pop()
+def killed(clusters: CaClusters, what: CaRun, index: int, *, late: bool) -> bool:
+    """Start a run and kill it at a request; whether it came that far."""
+    pid: Future[int] = Future()
+    clusters.proxy.begin(on(Kill(pid, late=late), index=index))
+    running = what.start()
+    pid.set_result(running.pid)
+    return running.finish() is None
 
 
-def assert_good(bundles: Mapping[str, Mapping[str, bytes]]) -> None:
-    """Every mesh can work with what it has, under one root, and believes all the others."""
-    root = root_of(bundles)
-    signers = {mesh: x509.load_pem_x509_certificate(files["ca-cert.pem"]) for mesh, files in bundles.items()}
-    assert len({files["ca-key.pem"] for files in bundles.values()}) == len(bundles)
-    for mesh, files in bundles.items():
-        assert_whole(mesh, files, root)
-        lists = [x509.load_pem_x509_crl(text) for text in blocks(files["ca-crl.pem"])]
-        for authority in (root, *signers.values()):
-            assert [signed_by(one, authority) for one in lists].count(True) == 1, f"{mesh}: {authority}"
+def kill_points(requests: Counter[str]) -> list[tuple[int, bool]]:
+    """At every request, before and after the API server got it."""
+    return sample((index, late) for index in range(requests.total()) for late in (False, True))
 
 
-def assert_whole(mesh: str, files: Mapping[str, bytes], root: x509.Certificate) -> None:
-    """istiod of this mesh and its peers can work with these files."""
-    findings = verify_bundle(files, Expectation(f"{mesh}.mesh", ("svc",), [root]), datetime.now(UTC))
-    assert not findings, f"{mesh}: {'; '.join(map(str, findings))}"
-
-
-def assert_nothing_half_written(clusters: Clusters) -> dict[str, dict[str, bytes]]:
-    """Whatever has a CA has a whole one, under one root; gives what there is."""
-    bundles = clusters.cacerts()
-    if bundles:
-        root = root_of(bundles)
-        for mesh, files in bundles.items():
-            assert_whole(mesh, files, root)
+def finish(clusters: CaClusters, what: CaRun) -> list[Bundle]:
+    """Run undisturbed: everything is good then, nothing is left over, and another run has nothing to do."""
+    clusters.proxy.begin()
+    results = what.finish()
+    assert not failures(results)
+    bundles = assert_finished(clusters)
+    assert {root for result in results.values() for root in result.roots} == {the_root(bundles)}
+    assert_nothing_to_do(clusters, what)
     return bundles
 
 
-def assert_complete(clusters: Clusters, results: Mapping[str, Result]) -> None:
-    """Nothing is missing, and nothing of the way there is left."""
-    assert not faults(results)
-    bundles = clusters.cacerts()
-    assert set(bundles) == set(MESHES)
-    assert_good(bundles)
-    assert {root for result in results.values() for root in result["roots"]} == {fingerprint(root_of(bundles))}
-    assert_tidy(clusters)
+def assert_finished(clusters: CaClusters) -> list[Bundle]:
+    bundles = clusters.bundles()
+    assert [bundle.mesh for bundle in bundles] == list(MESHES)
+    assert all(bundle.lists for bundle in bundles)
+    assert_in_order(bundles)
+    assert clusters.leftovers() == []
+    return bundles
 
 
-def assert_tidy(clusters: Clusters) -> None:
-    assert [sorted(clusters.secrets(mesh)) for mesh in MESHES] == [["cacerts"]] * len(MESHES)
-    assert clusters.holders() == []
-
-
-def assert_nothing_to_do(clusters: Clusters, what: Provisioning) -> None:
+def assert_nothing_to_do(clusters: CaClusters, what: CaRun) -> None:
     clusters.proxy.begin()
-    results = what.run()
-    assert not faults(results)
-    assert [result["changed"] for result in results.values()] == [False] * len(MESHES)
+    results = what.finish()
+    assert not failures(results)
+    assert [result.changed for result in results.values()] == [False] * len(MESHES)
     assert {request.method for request in clusters.proxy.requests} == {"GET"}
 
 
-def assert_kept(before: Mapping[str, Mapping[str, bytes]], clusters: Clusters) -> None:
-    """What had a CA has the same one."""
-    after = clusters.cacerts()
-    for mesh, files in before.items():
-        for name in ("ca-key.pem", "ca-cert.pem", "root-cert.pem"):
-            assert after[mesh][name] == files[name], f"{mesh}: {name} is another one"
+def assert_kept(before: Iterable[Bundle], after: Iterable[Bundle]) -> None:
+    """A mesh that had a CA has the same one."""
+    signers = {bundle.mesh: (bundle.signer, bundle.files["ca-key.pem"]) for bundle in after}
+    for bundle in before:
+        assert signers[bundle.mesh] == (bundle.signer, bundle.files["ca-key.pem"]), bundle.mesh
 
 
-def assert_converges(clusters: Clusters, what: Provisioning) -> None:
-    """After whatever happened, the next run makes everything good and keeps what is good; then nothing is to do."""
-    before = assert_nothing_half_written(clusters)
-    clusters.proxy.begin()
-    assert_complete(clusters, what.run())
-    assert_kept(before, clusters)
-    assert_nothing_to_do(clusters, what)
-
-
-def blocks(pem: bytes) -> list[bytes]:
-    end = b"-----END X509 CRL-----\n"
-    return [part + end for part in pem.split(end) if part.strip()]
-
-
-def signed_by(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
-    key = authority.public_key()
-    assert isinstance(key, ec.EllipticCurvePublicKey)
-    return crl.issuer == authority.subject and crl.is_signature_valid(key)
-
-
-def fingerprint(certificate: x509.Certificate) -> str:
-    return certificate.fingerprint(hashes.SHA256()).hex()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(clusters: Clusters) -> Counter[str]:
-    """How many requests a run on empty clusters sends to each."""
-    what = clusters.emptied()
+def counted(clusters: CaClusters, what: CaRun) -> Counter[str]:
+    """How many requests a run sends to each cluster."""
     clusters.proxy.begin()
     begin = time.monotonic()
-    results = what.run()
+    results = what.finish()
     seconds = time.monotonic() - begin
-    assert_complete(clusters, results)
     requests = clusters.proxy.requests
-    assert_nothing_to_do(clusters, what)
-    unchanged = Counter(request.mesh for request in clusters.proxy.requests)
+    assert not failures(results)
     counts = Counter(request.mesh for request in requests)
-    print(f"\nfresh: {dict(counts)} in {seconds:.1f} s, unchanged: {dict(unchanged)}")
-    print("\n".join(str(request) for request in requests if request.mesh == MESHES[0]))
+    print(f"\n{dict(counts)} in {seconds:.1f} s", *(one for one in requests if one.mesh == MESHES[0]), sep="\n")
     return counts
 
 
-def test_a_run_that_is_killed_at_a_request_is_finished_by_the_next(
-    clusters: Clusters, undisturbed: Counter[str], subtests: pytest.Subtests
+@pytest.fixture(scope="module")
+def provisioning(clusters: CaClusters) -> Counter[str]:
+    """Requests of a run on empty clusters."""
+    what = clusters.emptied()
+    counts = counted(clusters, what)
+    finish(clusters, what)
+    return counts
+
+
+def test_provisioning_that_is_killed_is_finished_by_the_next_run(
+    clusters: CaClusters, provisioning: Counter[str], subtests: pytest.Subtests
 ) -> None:
-    trials = sample((index, late) for index in range(undisturbed.total()) for late in (False, True))
-    killed = 0
-    for index, late in trials:
+    kills = 0
+    points = kill_points(provisioning)
+    for index, late in points:
         with subtests.test(index=index, late=late):
             what = clusters.emptied()
-            pid: Future[int] = Future()
-            clusters.proxy.begin(on(Kill(pid, late=late), index=index))
-            running = what.start()
-            pid.set_result(running.pid)
-            killed += running.finish() is None
-            assert_converges(clusters, what)
-    print(f"{killed} of {len(trials)} runs were killed")
-    assert killed > len(trials) * 0.9
-
-
-ONCE = [
-    *(Answer(status, late=late) for status in (429, 500, 503) for late in (False, True)),
-    Answer(429, retry_after=1),
-    Reset(),
-    Reset(late=True),
-]
+            kills += killed(clusters, what, index, late=late)
+            before = clusters.bundles()
+            assert_in_order(before)
+            assert_kept(before, finish(clusters, what))
+    print(f"{kills} of {len(points)} runs were killed")
+    assert kills > len(points) * 0.9
 
 
 def test_a_request_that_fails_once_is_repeated(
-    clusters: Clusters, undisturbed: Counter[str], subtests: pytest.Subtests
+    clusters: CaClusters, provisioning: Counter[str], subtests: pytest.Subtests
 ) -> None:
-    for index, fault in sample((index, fault) for index in range(undisturbed.total()) for fault in ONCE):
+    for index, fault in sample((index, fault) for index in range(provisioning.total()) for fault in ONCE):
         with subtests.test(index=index, fault=fault):
             what = clusters.emptied()
             clusters.proxy.begin(on(fault, index=index))
-            assert_complete(clusters, what.run())
-            assert_nothing_to_do(clusters, what)
+            assert not failures(what.finish())
+            assert_finished(clusters)
 
 
-LASTING = [Answer(429), Answer(500), Answer(503, late=True), Reset(late=True), Hang(), Hang(late=True)]
+def assert_others_finished(bundles: Iterable[Bundle]) -> None:
+    """All meshes are, but for the one whose API server is broken."""
+    others = [bundle for bundle in bundles if bundle.mesh != BROKEN]
+    assert [bundle.mesh for bundle in others] == [mesh for mesh in MESHES if mesh != BROKEN]
+    assert all(bundle.lists for bundle in others)
+    assert_in_order(others)
 
 
-def test_an_api_server_that_fails_from_a_request_on_stops_only_its_own_mesh(
-    clusters: Clusters, undisturbed: Counter[str], subtests: pytest.Subtests
+def broken_points(requests: Counter[str]) -> list[tuple[int, Fault]]:
+    return sample((number, fault) for number in range(requests[BROKEN]) for fault in LASTING)
+
+
+def test_an_api_server_that_fails_stops_the_provisioning_of_its_own_mesh_only(
+    clusters: CaClusters, provisioning: Counter[str], subtests: pytest.Subtests
 ) -> None:
-    for number, fault in sample((number, fault) for number in range(undisturbed[BROKEN]) for fault in LASTING):
+    for number, fault in broken_points(provisioning):
         with subtests.test(number=number, fault=fault):
             what = clusters.emptied(PATIENCE)
             clusters.proxy.begin(on(fault, mesh=BROKEN, skip=number))
-            messages = faults(what.run())
-            print(messages)
+            messages = failures(what.finish())
             assert set(messages) == {BROKEN}
             assert messages[BROKEN].startswith(f"{BROKEN}: ")
-            bundles = assert_nothing_half_written(clusters)
-            assert_good({mesh: files for mesh, files in bundles.items() if mesh != BROKEN})
-            assert set(bundles) >= set(MESHES) - {BROKEN}
-            assert_converges(clusters, what)
+            before = clusters.bundles()
+            assert_others_finished(before)
+            assert_kept(before, finish(clusters, what))
+
+
+def provisioning_of(clusters: CaClusters) -> CaRun:
+    """The first CAs of empty clusters."""
+    return clusters.emptied()
+
+
+def rotation_of(clusters: CaClusters, request_timeout: int = 30) -> CaRun:
+    """The exchange of the root of freshly provisioned meshes."""
+    what = clusters.emptied()
+    clusters.proxy.begin()
+    assert not failures(what.finish())
+    return replace(what, rotate_from=the_root(clusters.bundles()), request_timeout=request_timeout)
+
+
+def finish_rotation(clusters: CaClusters, what: CaRun) -> None:
+    """After whatever happened to an earlier run: no mesh is cut off, and the next one leads all to one new root."""
+    assert_in_order(clusters.bundles())
+    bundles = finish(clusters, what)
+    assert the_root(bundles) != what.rotate_from
+    assert_nothing_to_do(clusters, replace(what, rotate_from=None))
+
+
+@pytest.fixture(scope="module")
+def rotation(clusters: CaClusters) -> Counter[str]:
+    """Requests of an exchange of the root."""
+    what = rotation_of(clusters)
+    counts = counted(clusters, what)
+    finish_rotation(clusters, what)
+    return counts
+
+
+def test_a_rotation_that_is_killed_is_finished_by_the_next_run(
+    clusters: CaClusters, rotation: Counter[str], subtests: pytest.Subtests
+) -> None:
+    kills = 0
+    points = kill_points(rotation)
+    for index, late in points:
+        with subtests.test(index=index, late=late):
+            what = rotation_of(clusters)
+            kills += killed(clusters, what, index, late=late)
+            finish_rotation(clusters, what)
+    print(f"{kills} of {len(points)} runs were killed")
+    assert kills > len(points) * 0.9
+
+
+def test_an_api_server_that_fails_stops_the_rotation_of_all(
+    clusters: CaClusters, rotation: Counter[str], subtests: pytest.Subtests
+) -> None:
+    for number, fault in broken_points(rotation):
+        with subtests.test(number=number, fault=fault):
+            what = rotation_of(clusters, PATIENCE)
+            clusters.proxy.begin(on(fault, mesh=BROKEN, skip=number))
+            messages = failures(what.finish())
+            assert set(messages) == {BROKEN}
+            assert messages[BROKEN].startswith(f"{BROKEN}: ")
+            finish_rotation(clusters, what)
+
+
+@pytest.mark.parametrize("made", [provisioning_of, rotation_of], ids=["provisioning", "rotation"])
+def test_of_two_runs_at_once_one_is_told_who_the_other_is(
+    clusters: CaClusters, made: Callable[[CaClusters], CaRun], subtests: pytest.Subtests
+) -> None:
+    """The second one begins somewhere within the first."""
+    told = 0
+    for trial in range(RUNS):
+        with subtests.test(trial=trial):
+            what = made(clusters)
+            clusters.proxy.begin()
+            first = what.start()
+            time.sleep(random.Random(trial).uniform(0, 1.5))
+            second = what.start()
+            outcomes = [running.finish() or {} for running in (first, second)]
+            messages = [message for results in outcomes for message in failures(results).values()]
+            told += any(f"process {running.pid}" in message for running in (first, second) for message in messages)
+            assert any(not failures(results) for results in outcomes), messages
+            assert_in_order(clusters.bundles())
+            finish(clusters, what)
+    print(f"{told} of {RUNS} times somebody was told who holds the lease")
+    assert told
 
 
 class Playbook:
     """The role, run by ansible-playbook through the proxy."""
 
-    def __init__(self, clusters: Clusters) -> None:
+    def __init__(self, clusters: CaClusters) -> None:
         self.clusters = clusters
         self.folder = clusters.folder / "playbook"
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir()
         hosts = {mesh: {"mesh_kubeconfig": str(clusters.proxy.kubeconfig(mesh))} for mesh in MESHES}
         variables = {
             "ansible_connection": "local",
@@ -329,66 +306,63 @@ class Playbook:
         self.clusters.proxy.begin(plan)
         begin = time.monotonic()
         process = self.start()
-        output, _none = process.communicate(timeout=600)
+        output, _none = process.communicate(timeout=900)
         run = Run(output, process.returncode, time.monotonic() - begin)
-        print(f"{run.seconds:.1f} s, exit code {run.returncode}, {run.recap}, {len(self.clusters.proxy.requests)}")
+        print(f"{run.seconds:.1f} s, exit code {run.returncode}, {run.recap}")
         return run
 
-    def kill(self, plan_index: int, *, late: bool) -> bool:
+    def killed(self, index: int, *, late: bool) -> bool:
         """Start it and kill it at a request; whether it came that far."""
         pid: Future[int] = Future()
-        self.clusters.proxy.begin(on(Kill(pid, late=late), index=plan_index))
+        self.clusters.proxy.begin(on(Kill(pid, late=late), index=index))
         process = self.start()
         pid.set_result(process.pid)
-        process.communicate(timeout=600)
+        process.communicate(timeout=900)
         return process.returncode == -9
 
-    def assert_converges(self) -> None:
-        before = assert_nothing_half_written(self.clusters)
+    def finish(self) -> None:
+        """Run undisturbed: what was good is kept, the rest is made good, and another run has nothing to do."""
+        before = self.clusters.bundles()
         self.run().ok()
-        bundles = self.clusters.cacerts()
-        assert set(bundles) == set(MESHES)
-        assert_good(bundles)
-        assert_kept(before, self.clusters)
-        assert_tidy(self.clusters)
+        assert_kept(before, assert_finished(self.clusters))
         again = self.run().ok()
         assert {mesh: counts["changed"] for mesh, counts in again.recap.items()} == dict.fromkeys(MESHES, 0)
         assert {request.method for request in self.clusters.proxy.requests} == {"GET"}
 
 
 @pytest.fixture(scope="module")
-def playbook(clusters: Clusters) -> Playbook:
+def playbook(clusters: CaClusters) -> Playbook:
     return Playbook(clusters)
 
 
 @pytest.fixture(scope="module")
-def undisturbed_playbook(clusters: Clusters, playbook: Playbook) -> Counter[str]:
-    """How many requests the playbook sends to each of the clusters when they are empty."""
+def played(clusters: CaClusters, playbook: Playbook) -> Counter[str]:
+    """Requests of the playbook on empty clusters."""
     clusters.emptied()
     playbook.run().ok()
     return Counter(request.mesh for request in clusters.proxy.requests)
 
 
-def test_a_playbook_that_is_killed_at_a_request_is_finished_by_the_next(
-    clusters: Clusters, playbook: Playbook, undisturbed_playbook: Counter[str], subtests: pytest.Subtests
+def test_a_playbook_that_is_killed_is_finished_by_the_next(
+    clusters: CaClusters, playbook: Playbook, played: Counter[str], subtests: pytest.Subtests
 ) -> None:
-    total = undisturbed_playbook.total()
-    for index, late in sample(((index, late) for index in range(total) for late in (False, True)), PLAYBOOK_POINTS):
+    points = ((index, late) for index in range(played.total()) for late in (False, True))
+    for index, late in sample(points, PLAYBOOK_POINTS):
         with subtests.test(index=index, late=late):
             clusters.emptied()
-            assert playbook.kill(index, late=late)
-            playbook.assert_converges()
+            assert playbook.killed(index, late=late)
+            assert_in_order(clusters.bundles())
+            playbook.finish()
 
 
 @pytest.mark.parametrize("fault", [Answer(429, retry_after=1), Answer(500), Hang(late=True)], ids=str)
 def test_a_playbook_goes_on_without_the_mesh_whose_api_server_fails(
-    clusters: Clusters, playbook: Playbook, undisturbed_playbook: Counter[str], fault: Fault
+    clusters: CaClusters, playbook: Playbook, played: Counter[str], fault: Fault
 ) -> None:
     clusters.emptied()
-    run = playbook.run(on(fault, mesh=BROKEN, skip=undisturbed_playbook[BROKEN] // 2))
+    run = playbook.run(on(fault, mesh=BROKEN, skip=played[BROKEN] // 2))
     assert run.returncode != 0
     assert f"{BROKEN}: " in run.output
     assert {mesh: counts["failed"] for mesh, counts in run.recap.items()} == {**dict.fromkeys(MESHES, 0), BROKEN: 1}
-    bundles = assert_nothing_half_written(clusters)
-    assert_good({mesh: files for mesh, files in bundles.items() if mesh != BROKEN})
-    playbook.assert_converges()
+    assert_others_finished(clusters.bundles())
+    playbook.finish()

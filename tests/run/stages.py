@@ -110,23 +110,29 @@ def molecule() -> list[Check]:
 
 def e2e() -> list[Check]:
     """The federation on real clusters."""
-    return [pytest("e2e", "pytest", "tests/e2e")]
+    return [pytest("e2e", "pytest", "-m", "not long", "tests/e2e")]
 
 
 def soak() -> list[Check]:
     """The long runs."""
-    variables = environment(Path(sys.prefix)) | {"MULTIMESH_KILLS": "20", "MULTIMESH_ROTATION_REQUESTS": "1000000"}
+    variables = environment(Path(sys.prefix)) | {
+        "MULTIMESH_KILLS": "20",
+        "MULTIMESH_KILL_POINTS": "all",
+        "MULTIMESH_ROTATION_REQUESTS": "1000000",
+    }
+    tests = {
+        "trust": ["test_32_rotation.py", "test_34_revocation.py", "test_36_adoption.py"],
+        "kills": ["test_50_failures.py"],
+        "interruptions": ["test_70_interruptions.py"],
+    }
+    fuzz = ["python", "-m", "tests.fuzz", "--count", "1000000"]
     return [
-        pytest(
-            "soak",
-            "rotation",
-            "-s",
-            "tests/e2e/test_32_rotation.py",
-            "tests/e2e/test_34_revocation.py",
-            variables=variables,
+        *(
+            pytest("soak", name, "-s", *(f"tests/e2e/{file}" for file in files), variables=variables)
+            for name, files in tests.items()
         ),
         pytest("soak", "properties", "tests/unit", "--hypothesis-profile=default"),
-        pytest("soak", "kills", "-s", "tests/e2e/test_50_failures.py", variables=variables),
+        Check("fuzz", fuzz),
     ]
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,14 @@ class NotFoundError(KubeError):
 
 
 class ConflictError(KubeError):
-    """HTTP 409."""
+    """HTTP 409.
+
+    owners: which fields other field managers own, a clause for each; () where somebody else wrote at the same moment.
+    """
+
+    def __init__(self, message: str, status: int | None = None, owners: Sequence[str] = ()) -> None:
+        super().__init__(message, status)
+        self.owners = tuple(owners)
 
 
 class InvalidError(KubeError):
@@ -115,6 +122,7 @@ def refused(call: Call, status: int, body: Mapping[str, Any], retry_after: str |
                 f"{call}: HTTP 409: {'; '.join(owners)}. Let that manager give the fields up, leave them out of the "
                 "object, or take them over with force_conflicts.",
                 status,
+                owners,
             )
         return ConflictError(f"{head} Somebody else wrote at the same moment: run again.", status)
     if status in (400, 422) or said.startswith(_MALFORMED):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import keys
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import Authority
@@ -42,4 +43,19 @@ def build(intermediate: Authority, root: x509.Certificate) -> dict[str, bytes]:
         CA_KEY: keys.private_pem(intermediate.key, passphrase=None),
         CERT_CHAIN: ca + trust,
         ROOT_CERT: trust,
+    }
+
+
+def plugged_in(own: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The four files for a CA that istiod has made for itself, so that it goes on with that one.
+
+    own: content of Secret ``istio-ca-secret``, or of ``cacerts`` with ISTIO_GENERATED; there the last two may be empty
+    (istio/istio, security/pkg/pki/ca/ca.go, BuildSecret).
+    """
+    ca = own.get(CA_CERT, b"")
+    return {
+        CA_CERT: ca,
+        CA_KEY: own.get(CA_KEY, b""),
+        CERT_CHAIN: own.get(CERT_CHAIN) or ca,
+        ROOT_CERT: own.get(ROOT_CERT) or ca,
     }

@@ -124,13 +124,35 @@ def write(cluster: Cluster, held: Held, files: Mapping[str, bytes], name: str = 
     Server-side apply cannot say "only if it is absent". So a missing Secret is made empty first, which istiod takes for
     a missing one: of two runs only one then has the right resourceVersion.
 
-    force: take over what another field manager owns.
+    force: take over what another field manager owns, and remove what it has beside these files.
     Raises MultimeshError when somebody was faster, ConflictError, KubeError. No message holds a key.
     """
     seen = _claim(cluster, name) if held.secret is None else held.secret
     if held.secret is None and seen.get("data"):
         raise _beaten(cluster, name)
-    body = {
+    conflict: ConflictError | None = None
+    try:
+        if force and held.files.keys() - files.keys():  # only who owns a field removes it, by not applying it again
+            taken_over = dict.fromkeys(held.files.keys() - files.keys(), b"to be removed")
+            body = _body(name, seen, {**held.files, **taken_over})
+            seen = cluster.apply(SECRETS, body, manager=FIELD_MANAGER, force=True)
+        cluster.apply(SECRETS, _body(name, seen, files), manager=FIELD_MANAGER, force=force)
+    except ConflictError as error:  # also what a repeated request gets whose first answer was lost
+        _withhold_secrets(error, files, cluster, name)
+        conflict = error
+    except KubeError as error:
+        _withhold_secrets(error, files, cluster, name)
+        raise
+    written = read(cluster, name)
+    if dict(written.files) == dict(files):
+        return
+    if conflict is not None and written.files == held.files:
+        raise _owned(conflict, cluster, name) if conflict.owners else conflict
+    raise _beaten(cluster, name)
+
+
+def _body(name: str, seen: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
@@ -142,21 +164,6 @@ def write(cluster: Cluster, held: Held, files: Mapping[str, bytes], name: str = 
         "type": seen.get("type", "Opaque"),
         "data": {file: base64.b64encode(content).decode("ascii") for file, content in files.items()},
     }
-    conflict: ConflictError | None = None
-    try:
-        cluster.apply(SECRETS, body, manager=FIELD_MANAGER, force=force)
-    except ConflictError as error:  # also what a repeated request gets whose first answer was lost
-        _withhold_secrets(error, files, cluster, name)
-        conflict = error
-    except KubeError as error:
-        _withhold_secrets(error, files, cluster, name)
-        raise
-    written = read(cluster, name)
-    if dict(written.files) == dict(files):
-        return
-    if conflict is not None and written.files == held.files:
-        raise conflict
-    raise _beaten(cluster, name)
 
 
 def _claim(cluster: Cluster, name: str) -> dict[str, Any]:
@@ -181,6 +188,17 @@ def make_namespace(cluster: Cluster) -> None:
     """Make namespace istio-system; one that is there stays as it is."""
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     cluster.apply(_NAMESPACES, namespace, manager=_CLAIMING_MANAGER)
+
+
+def _owned(conflict: ConflictError, cluster: Cluster, name: str) -> ConflictError:
+    owners = "; ".join(conflict.owners)
+    return ConflictError(
+        f"{cluster.mesh}: Secret {NAMESPACE}/{name} has been written by somebody else: {owners}. Nothing was written. "
+        "If that was done once by hand, run with shared_root_ca_take_over=true. If something goes on doing it, end that "
+        "first, for it would write the old CA again.",
+        conflict.status,
+        conflict.owners,
+    )
 
 
 def _beaten(cluster: Cluster, name: str) -> MultimeshError:

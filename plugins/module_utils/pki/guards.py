@@ -29,8 +29,24 @@ ROTATE = "Run playbook multimesh.istio.rotate_root_ca, which takes the steps in 
 _RESTORE = (
     "Restore that place from its backup, or name the right one in the variables of role multimesh.istio.shared_root_ca."
 )
-_ADOPTABLE = frozenset({"foreign-root", "shared-root-missing", "name-constraint"})
-"""What may be wrong with a bundle that is being led away from what is wrong."""
+_LEFT_BEHIND = frozenset({"foreign-root", "shared-root-missing", "name-constraint"})
+"""What may be wrong with a bundle of a mesh that is being adopted, once its CA is under the shared root."""
+_BROKEN = frozenset(
+    {
+        "missing-file",
+        "malformed-pem",
+        "not-a-certificate",
+        "unreadable-certificate",
+        "encrypted-key",
+        "key-mismatch",
+        "not-a-ca",
+        "not-yet-valid",
+        "expired",
+        "tls-layout",
+        "istio-generated",
+    }
+)
+"""Before that, all that a mesh lives with is fine, but for what istiod cannot work with."""
 
 
 def expectation(request: Request, roots: Sequence[Root]) -> Expectation:
@@ -46,6 +62,21 @@ def fit_roots(roots: Sequence[Root], place: str, mesh: str, now: datetime) -> No
             f"{mesh}: the shared root cannot be used:",
             "Nothing was written. Check this machine's clock, or restore the root from its backup.",
             findings,
+        )
+
+
+def own_ca(request: Request, files: Files) -> None:
+    """Refuse to plug in what is no CA."""
+    if not request.adopt:
+        raise RefusedError(
+            f"{request.mesh}: adopt: expected true to take over a CA that istiod has made for itself.",
+            "Nothing was written. Playbook multimesh.istio.adopt takes the steps in their order.",
+        )
+    if not files:
+        raise RefusedError(
+            f"{request.mesh}: this cluster has no CA, neither Secret {NAMESPACE}/{SECRET} nor {SELF_SIGNED}.",
+            "Nothing was written. A mesh that does not exist yet is made by playbook multimesh.istio.site. One whose "
+            "certificates are signed by something else than istiod cannot be adopted.",
         )
 
 
@@ -182,8 +213,12 @@ def is_revoked(certificate: x509.Certificate, roots: Sequence[Root]) -> bool:
 def _refuse(
     request: Request, files: Files, roots: Sequence[Root], now: datetime, tolerated: set[str], reason: str, way_out: str
 ) -> None:
+    found = verify_bundle(files, expectation(request, roots), now)
     if request.adopt:
-        tolerated = tolerated | _ADOPTABLE
-    findings = [one for one in verify_bundle(files, expectation(request, roots), now) if one.name not in tolerated]
+        signer = State.of(files).signer
+        arrived = signer is not None and any(signed_by(signer, root.certificate) for root in roots)
+        lived_with = {one for one in found if not arrived or one.name in _LEFT_BEHIND or one.where == bundle.ROOT_CERT}
+        tolerated = tolerated | {one.name for one in lived_with} - _BROKEN
+    findings = [one for one in found if one.name not in tolerated]
     if findings:
         raise RefusedError(reason, way_out, findings)

@@ -51,6 +51,7 @@ class Request:
     certificates, crls: public parts that the other meshes of the run handed out, see Outcome.
     replace_revoked: give a revoked mesh a new CA.
     adopt: lead a mesh whose CA is not under the shared root to it, and take over what other field managers own.
+    take_over: write what another field manager owns.
     new_issuers: in a check, whether CAs are to be made whose CRLs do not exist yet.
     revocation: whether the mesh holds CRLs.
     successor_of: fingerprint of the root to leave; while it is the only one, prepare makes another one beside it.
@@ -70,6 +71,7 @@ class Request:
     crls: Sequence[x509.CertificateRevocationList] = ()
     replace_revoked: bool = False
     adopt: bool = False
+    take_over: bool = False
     new_issuers: bool = False
     revocation: bool = True
     successor_of: str | None = None

@@ -104,12 +104,37 @@ class Steps:
         self._keep_candidate(None)
         return self._outcome(files, root, {})
 
+    def plug_in(self) -> Outcome:
+        """Make sure that Secret cacerts holds the mesh's CA, also one that istiod has made for itself.
+
+        A CA in cacerts can be succeeded while everything runs. istiod looks for it when it starts; it is to be
+        restarted, and goes on with the very CA it had.
+        """
+        held = cacerts.read(self._cluster)
+        files = self._plugged_in(held.files)
+        if files != held.files:
+            guards.planned(self._request, files, [], self._now)
+        if files != held.files and not self._check:
+            self._acquire()
+            cacerts.write(self._cluster, held, files, force=True)
+        return self._outcome(files, None, held.files)
+
+    def _plugged_in(self, held: Files) -> Files:
+        generated = bundle.ISTIO_GENERATED in held
+        if held and not generated:
+            return held
+        own = held if generated else cacerts.read(self._cluster, cacerts.SELF_SIGNED).files
+        guards.own_ca(self._request, own)
+        return bundle.plugged_in(own)
+
     def prepare(self) -> Outcome:
         """Make sure that a candidate under the target root waits, unless the mesh's CA is under it already.
 
         Raises SignaturePending when somebody else has to sign it.
         """
         roots = self._roots()
+        if not roots and self._request.adopt:
+            return self._prepare_first()
         held = self._existing(roots)
         leaves = self._request.successor_of
         if [fingerprint(root.certificate) for root in roots] == [leaves]:
@@ -118,6 +143,16 @@ class Steps:
             self._acquire()
             roots = (*roots, self._make_root(beside=leaves))
         return self._prepare(held, self._target(roots), urgent=True)
+
+    def _prepare_first(self) -> Outcome:
+        """The same where the mesh that is adopted is the first one of its federation."""
+        guards.first_ca(self._request, (), self._custody.place, self_signed=False)
+        if self._check:
+            return Outcome(changed=True)
+        self._acquire()
+        root = self._make_root()
+        held = self._existing([root])
+        return self._prepare(held, root, urgent=True)
 
     def trust(self) -> Outcome:
         """Trust the target root beside what is trusted, and hold the CRLs of all CAs of the federation."""
@@ -287,6 +322,8 @@ class Steps:
 
     def _existing(self, roots: Sequence[Root]) -> Held:
         held = cacerts.read(self._cluster)
+        if self._check and self._request.adopt:  # plug_in was predicted
+            held = replace(held, files=self._plugged_in(held.files))
         guards.existing(self._request, held.files, roots, self._custody.place, self._now)
         return held
 
@@ -429,7 +466,7 @@ class Steps:
             guards.planned(self._request, files, roots, self._now)
         if changed and not self._check:
             self._acquire()
-            cacerts.write(self._cluster, held, files, force=self._request.adopt)
+            cacerts.write(self._cluster, held, files, force=self._request.adopt or self._request.take_over)
             for action, certificate in events:
                 if files[bundle.ROOT_CERT] != held.files.get(bundle.ROOT_CERT) or action == "ca-active":
                     self._record(action, certificate)

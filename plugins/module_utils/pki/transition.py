@@ -52,7 +52,7 @@ STAGES: tuple[Stage, ...] = ("absent", "other", "trust", "sign", "done")
 """In the order in which a mesh goes through them."""
 
 RENEWAL_PENDING = "renewal-pending"
-"""File of Secret cacerts that says whose certificates the proxies have yet to get, by key identifier; istiod ignores it."""
+"""File of Secret cacerts with the key identifier of the CA whose certificates the proxies have yet to get."""
 
 PREPARE_AT = 1 / 2
 """Share of its life after which a CA's successor is prepared, so that its CRL is everywhere long before it signs."""

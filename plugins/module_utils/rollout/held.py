@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import crl as crl_file
@@ -40,12 +41,14 @@ class Leaf:
 
     issuer: key identifier of the CA that signed it (hexadecimal), None where the certificate does not say.
     serial: serial number (hexadecimal).
+    trust_domains: of the SPIFFE identities in it.
     """
 
     issuer: str | None
     serial: str
     not_before: datetime
     not_after: datetime
+    trust_domains: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, order=True)
@@ -93,6 +96,7 @@ def leaf(der: bytes) -> Leaf:
         serial=f"{certificate.serial_number:x}",
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
+        trust_domains=_trust_domains(certificate),
     )
 
 
@@ -145,6 +149,15 @@ def _certificates(content: bytes) -> Iterator[bytes]:
         if not read.blocks:
             raise UnreadableDump("it holds a certificate that cannot be read")
         yield read.blocks[0].der
+
+
+def _trust_domains(certificate: x509.Certificate) -> frozenset[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return frozenset()
+    uris = map(urlsplit, names.get_values_for_type(x509.UniformResourceIdentifier))
+    return frozenset(uri.netloc for uri in uris if uri.scheme == "spiffe")
 
 
 def _authority_key_id(item: x509.Certificate | x509.CertificateRevocationList) -> str | None:

@@ -13,6 +13,11 @@ from typing import Any
 Body = Mapping[str, Any]
 
 ISTIOD_PORT = 15012
+ISTIOD_TAKES_ROOTS = "ISTIO_MULTIROOT_MESH"
+PROXY_TAKES_ROOTS = "PROXY_CONFIG_XDS_AGENT"
+"""Variables of the environment without which a changed trust bundle is refused, or not passed on to what runs."""
+
+_DISCOVERY = "discovery"
 _CONTAINER = "istio-proxy"
 _ADMIN_PORT = 15000
 _KINDS = {"sidecar": "sidecar", "router": "gateway", "waypoint": "waypoint", "ztunnel": "ztunnel"}
@@ -30,6 +35,7 @@ class Target:
     placed: it is on a node.
     running: it runs, as far as the kubelet has told.
     leaving: it has been told to end.
+    takes_roots: it takes a changed trust bundle while it runs.
     takes_lists: revocation lists reach it. Istio's injector gives gateways no volume for them (1.31).
     unsupported: why it cannot be asked; empty if it can.
     """
@@ -42,6 +48,7 @@ class Target:
     placed: bool
     running: bool
     leaving: bool
+    takes_roots: bool = True
     takes_lists: bool = True
     unsupported: str = ""
 
@@ -58,23 +65,41 @@ def proxy(pod: Body) -> Target | None:
         return None
     arguments = container.get("args") or []
     kind = _KINDS.get(str(arguments[1]) if len(arguments) > 1 else "", "sidecar")
-    environment = {str(one["name"]): str(one.get("value") or "") for one in container.get("env") or []}
+    environment = _environment(container)
     unsupported = ""
     if kind == "ztunnel":
         unsupported = "ambient mode: ztunnel takes a new root when it renews its certificates, up to half a day later"
     elif environment.get("DISABLE_ENVOY") == "true":
         unsupported = "it has no Envoy (gRPC without proxy), so nobody can tell what it holds"
-    takes_lists = any(mount.get("mountPath") == LISTS for mount in container.get("volumeMounts") or [])
-    return _target(pod, kind, _CONTAINER, _admin_port(environment), takes_lists=takes_lists, unsupported=unsupported)
+    return _target(
+        pod,
+        kind,
+        _CONTAINER,
+        _admin_port(environment),
+        takes_roots=environment.get(PROXY_TAKES_ROOTS, "").lower() == "true",
+        takes_lists=any(mount.get("mountPath") == LISTS for mount in container.get("volumeMounts") or []),
+        unsupported=unsupported,
+    )
 
 
 def replica(pod: Body) -> Target | None:
     """A replica of istiod; None if it has ended for good."""
-    return None if _has_ended(pod) else _target(pod, "istiod", "discovery", ISTIOD_PORT)
+    if _has_ended(pod):
+        return None
+    own: Body = next((one for one in pod["spec"].get("containers") or [] if one["name"] == _DISCOVERY), {})
+    takes_roots = _environment(own).get(ISTIOD_TAKES_ROOTS, "").lower() == "true"
+    return _target(pod, "istiod", _DISCOVERY, ISTIOD_PORT, takes_roots=takes_roots)
 
 
 def _target(
-    pod: Body, kind: str, container: str, port: int, *, takes_lists: bool = True, unsupported: str = ""
+    pod: Body,
+    kind: str,
+    container: str,
+    port: int,
+    *,
+    takes_roots: bool,
+    takes_lists: bool = True,
+    unsupported: str = "",
 ) -> Target:
     metadata, status = pod["metadata"], pod.get("status") or {}
     statuses = [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]
@@ -88,9 +113,14 @@ def _target(
         placed=bool(pod["spec"].get("nodeName")),
         running="running" in (own.get("state") or {}),
         leaving="deletionTimestamp" in metadata,
+        takes_roots=takes_roots,
         takes_lists=takes_lists,
         unsupported=unsupported,
     )
+
+
+def _environment(container: Body) -> dict[str, str]:
+    return {str(one["name"]): str(one.get("value") or "") for one in container.get("env") or []}
 
 
 def _has_ended(pod: Body) -> bool:

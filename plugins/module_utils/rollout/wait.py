@@ -78,6 +78,7 @@ class Settings:
     namespaces: whose proxies are looked at; () for all.
     hurry: make the kubelets of istiod's pods look for the new Secret at once.
     proxies: look at proxies too.
+    takes_roots: whoever does not take a changed trust bundle while it runs is not ready, and will not be.
     """
 
     timeout: float = 120
@@ -85,6 +86,7 @@ class Settings:
     namespaces: Sequence[str] = ()
     hurry: bool = False
     proxies: bool = True
+    takes_roots: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,11 @@ class Report:
                 "is broken."
             )
         if "unsupported" in states:
-            yield "What cannot be asked has to leave the mesh first."
+            yield (
+                "What has no Envoy to ask has to leave the mesh first. What takes no other root needs a variable "
+                f"of its environment: istiod {targets.ISTIOD_TAKES_ROOTS} (env in the values of its chart), a proxy "
+                f"{targets.PROXY_TAKES_ROOTS} (meshConfig.defaultConfig.proxyMetadata, then restart the pods)."
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """As the module returns it."""
@@ -276,6 +282,8 @@ class Rollout:
         return tuple(filter(None, entries))
 
     def _replica(self, target: Target, moment: datetime | None) -> Entry | None:
+        if self._settings.takes_roots and not target.takes_roots:
+            return Entry(target, "unsupported", f"it refuses another root without {targets.ISTIOD_TAKES_ROOTS}=true")
         try:
             leaf = self._asker.replica(target)
         except _STOPPING:
@@ -290,6 +298,10 @@ class Rollout:
     def _proxy(self, target: Target) -> Entry | None:
         if target.unsupported:
             return Entry(target, "unsupported", target.unsupported)
+        if self._settings.takes_roots and not target.takes_roots:
+            return Entry(
+                target, "unsupported", f"it takes no other root while it runs without {targets.PROXY_TAKES_ROOTS}=true"
+            )
         not_started = Entry(target, "ready", "it does not run; when it starts it takes what istiod has")
         if not target.placed:
             return not_started

@@ -31,12 +31,14 @@ class Wanted:
     only_roots: no other root may be.
     issuer: subject key identifier (hexadecimal) of the CA that must have signed; None for any.
     crls: lowest number of the revocation list that must be held, by key identifier of its CA.
+    trust_domain: of the identity that every proxy must have; None for any.
     """
 
     roots: frozenset[str] = frozenset()
     only_roots: bool = False
     issuer: str | None = None
     crls: Mapping[str, int] = field(default_factory=dict)
+    trust_domain: str | None = None
 
     @classmethod
     def from_options(cls, mesh: str, options: Mapping[str, Any]) -> Wanted:
@@ -54,13 +56,15 @@ class Wanted:
         only_roots = bool(options.get("only_roots"))
         if only_roots and not roots:
             raise MultimeshError(f"{mesh}: only_roots: no root at all would be trusted. Name those that are in roots.")
-        if not (roots or issuer or crls):
-            raise MultimeshError(f"{mesh}: there is nothing to wait for. Give roots, issuer or crls.")
+        trust_domain = options.get("trust_domain")
+        if not (roots or issuer or crls or trust_domain):
+            raise MultimeshError(f"{mesh}: there is nothing to wait for. Give roots, issuer, crls or trust_domain.")
         return cls(
             roots=frozenset(roots),
             only_roots=only_roots,
             issuer=_hexadecimal(mesh, "issuer", issuer, _KEY_ID, key_id) if issuer else None,
             crls=crls,
+            trust_domain=trust_domain,
         )
 
     @property
@@ -80,6 +84,7 @@ def lacking(wanted: Wanted, held: Held) -> tuple[str, ...]:
         found.update(dict.fromkeys(_of_trust(wanted, trust)))
     for own in held.leaves:
         found.update(dict.fromkeys(_of_issuer(wanted, own)))
+        found.update(dict.fromkeys(_of_identity(wanted, own)))
     return tuple(found)
 
 
@@ -120,6 +125,12 @@ def _of_trust(wanted: Wanted, trust: Trust) -> Iterator[str]:
 def _of_issuer(wanted: Wanted, own: Leaf) -> Iterator[str]:
     if wanted.issuer is not None and own.issuer != wanted.issuer:
         yield f"its certificate is signed by CA {(own.issuer or 'unknown')[:_SHOWN]}, not by {wanted.issuer[:_SHOWN]}"
+
+
+def _of_identity(wanted: Wanted, own: Leaf) -> Iterator[str]:
+    foreign = own.trust_domains - {wanted.trust_domain}
+    if wanted.trust_domain is not None and foreign:
+        yield f"its identity is of trust domain {', '.join(sorted(foreign))}, expected {wanted.trust_domain}"
 
 
 def _shown(identifiers: Iterable[str]) -> str:

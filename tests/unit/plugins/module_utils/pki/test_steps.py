@@ -15,6 +15,10 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base i
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import fingerprint
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.request import RefusedError
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import certificates
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from tests.unit.plugins.module_utils.pki import forge
 from tests.unit.plugins.module_utils.pki.fakes import FakeCluster
@@ -199,6 +203,78 @@ def test_a_mesh_under_a_foreign_root_is_led_to_the_shared_one(meshes, bound):
     assert meshes.all_believe() == []
     meshes.site()
     assert meshes.site() == set()
+
+
+def self_signed():
+    """What istiod makes for itself (istio/istio, security/pkg/pki/ca/ca.go): an RSA key, and no right to sign lists."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "south.mesh")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 4711, NOW - DAY, NOW + 3650 * DAY)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(forge.key_usage(crl_sign=False), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    return {
+        bundle.CA_CERT: forge.to_pem(certificate),
+        bundle.CA_KEY: key.private_bytes(serialization.Encoding.PEM, *plain),
+        bundle.CERT_CHAIN: b"",
+        bundle.ROOT_CERT: b"",
+    }
+
+
+@pytest.mark.parametrize("place", ["istio-ca-secret", "cacerts"])
+def test_a_mesh_whose_ca_istiod_made_is_led_to_the_shared_root(meshes, place):
+    meshes.clusters["south"] = cluster = FakeCluster("south")
+    files = self_signed() | ({bundle.ISTIO_GENERATED: b""} if place == "cacerts" else {})
+    data = {name: base64.b64encode(content).decode() for name, content in files.items()}
+    cluster.put(f"Secret istio-system/{place}", {"metadata": {"name": place}, "data": data})
+    with pytest.raises(RefusedError, match=r"multimesh\.istio\.adopt"):
+        meshes.step("south", "issue")
+    with pytest.raises(RefusedError, match="adopt: expected true"):
+        meshes.step("south", "plug_in")
+    for step in ("plug_in", "prepare", "trust"):
+        assert meshes.step("south", step, adopt=True, check=True, new_issuers=True).changed
+    assert meshes.step("south", "plug_in", adopt=True).changed
+    assert not meshes.step("south", "plug_in", adopt=True).changed
+    held = meshes.files("south")
+    assert held == {**files, bundle.CERT_CHAIN: files[bundle.CA_CERT], bundle.ROOT_CERT: files[bundle.CA_CERT]} or (
+        place == "cacerts" and bundle.ISTIO_GENERATED not in held
+    )
+    adopt(meshes, "south")
+    assert meshes.findings("south") == ()
+    assert meshes.all_believe() == []
+    meshes.site()
+    assert meshes.site() == set()
+
+
+def test_the_first_mesh_of_a_federation_can_be_an_adopted_one():
+    meshes = Meshes("south")
+    data = {name: base64.b64encode(content).decode() for name, content in self_signed().items()}
+    meshes.clusters["south"].put("Secret istio-system/istio-ca-secret", {"metadata": {}, "data": data})
+    meshes.step("south", "plug_in", adopt=True)
+    with pytest.raises(RefusedError, match=r"holds\s+no root"):
+        meshes.step("south", "prepare")
+    with pytest.raises(RefusedError, match="clusters of this run have a CA under a root"):
+        meshes.step("south", "prepare", adopt=True, known_roots=frozenset({"00"}))
+    assert meshes.step("south", "prepare", adopt=True, check=True).changed
+    assert meshes.custody.roots() == ()
+    adopt(meshes, "south")
+    assert meshes.findings("south") == ()
+    assert meshes.site() == set()
+
+
+def test_a_ca_that_is_none_is_not_plugged_in(meshes):
+    meshes.clusters["south"] = cluster = FakeCluster("south")
+    with pytest.raises(RefusedError, match="this cluster has no CA"):
+        meshes.step("south", "plug_in", adopt=True)
+    files = self_signed() | {bundle.CA_CERT: b"junk"}
+    data = {name: base64.b64encode(content).decode() for name, content in files.items()}
+    cluster.put("Secret istio-system/istio-ca-secret", {"metadata": {}, "data": data})
+    with pytest.raises(RefusedError, match=r"would not work(?s:.*)ca-cert\.pem"):
+        meshes.step("south", "plug_in", adopt=True)
 
 
 def test_a_lost_root_is_replaced_by_adoption(meshes):
