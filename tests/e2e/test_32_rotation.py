@@ -45,7 +45,7 @@ def test_the_root_is_exchanged(federation, leave):
         assert new[mesh].signer != old[mesh].signer
 
 
-@pytest.mark.parametrize(("caller", "callee"), itertools.permutations(MESHES, 2))
+@pytest.mark.parametrize(("caller", "callee"), [*itertools.permutations(MESHES, 2)])
 def test_all_call_each_other_under_the_new_root(federation, caller, callee):
     for port in (80, 8081):
         url = f"http://greeter.{NAMESPACE}.svc.{callee}.global:{port}/"

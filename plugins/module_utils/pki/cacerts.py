@@ -194,8 +194,8 @@ def _owned(conflict: ConflictError, cluster: Cluster, name: str) -> ConflictErro
     owners = "; ".join(conflict.owners)
     return ConflictError(
         f"{cluster.mesh}: Secret {NAMESPACE}/{name} has been written by somebody else: {owners}. Nothing was written. "
-        "If that was done once by hand, run with shared_root_ca_take_over=true. If something goes on doing it, end that "
-        "first, for it would write the old CA again.",
+        "If that was done once by hand, run with shared_root_ca_take_over=true. If something goes on doing it, end "
+        "that first, for it would write the old CA again.",
         conflict.status,
         conflict.owners,
     )

@@ -25,7 +25,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki import pem as 
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import BACKDATE, Authority
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.bundle import CA_CRL
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import Revocation
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import iso, refers_to, shown
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import iso, refers_to, shown, signed_by
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.finding import Finding
 
 with contextlib.suppress(ImportError):  # the modules report a missing library
@@ -228,6 +228,8 @@ def findings(
             wrong.append(_finding("unknown-issuer", f"{where} is of a CA that is none of this federation"))
         if signer is not None and signer.serial_number in revoked(crl) and _issuer(crl) == signer.issuer:
             wrong.append(_finding("signer-revoked", f"{where} revokes the CA of this very mesh"))
+        if any(signed_by(root, root) and root.serial_number in revoked(crl) for root in own):
+            wrong.append(_finding("root-revoked", f"{where} revokes the very root that it is of"))
     for certificate in authorities:
         name = f'"{shown(certificate.subject.rfc4514_string())}"'
         if _der(certificate) not in listed and now < certificate.not_valid_after_utc:

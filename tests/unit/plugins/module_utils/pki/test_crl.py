@@ -314,6 +314,8 @@ def test_revoking_a_peer_is_the_purpose_and_revoking_oneself_is_a_mistake() -> N
     content = crl.pem([made(ROOT, EAST.certificate.serial_number), OF_EAST, OF_WEST])
     assert names(content) == names(content, signer=WEST.certificate) == set()
     assert names(content, signer=EAST.certificate) == {"signer-revoked"}
+    of_itself = crl.pem([made(ROOT, ROOT.certificate.serial_number), OF_EAST, OF_WEST])
+    assert names(of_itself, signer=WEST.certificate) == {"root-revoked"}
     # A serial number counts with its issuer only.
     content = crl.pem([OF_ROOT, OF_EAST, made(WEST, EAST.certificate.serial_number)])
     assert names(content, signer=EAST.certificate) == set()

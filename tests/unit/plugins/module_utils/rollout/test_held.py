@@ -35,6 +35,7 @@ def test_a_leaf():
     read = leaf(der)
     assert read.issuer == dumps.key_id(dumps.ca("old"))
     assert read.not_before < dumps.NOW < read.not_after
+    assert read.trust_domains == {"east.mesh"}
     assert read.serial != leaf(dumps.leaf_der(dumps.ca("old"))).serial
 
 

@@ -74,6 +74,13 @@ def test_who_takes_revocation_lists():
     assert not proxy(pod("a", lists=False)).takes_lists
 
 
+def test_who_takes_another_root():
+    assert proxy(pod("a", env={"PROXY_CONFIG_XDS_AGENT": "true"})).takes_roots
+    assert not proxy(pod("a")).takes_roots
+    assert replica(istiod("istiod-1", env={"ISTIO_MULTIROOT_MESH": "true"})).takes_roots
+    assert not replica(istiod("istiod-1", env={"ISTIO_MULTIROOT_MESH": "false"})).takes_roots
+
+
 def test_grpc_without_a_proxy():
     assert "no Envoy" in proxy(pod("a", env={"DISABLE_ENVOY": "true"})).unsupported
 

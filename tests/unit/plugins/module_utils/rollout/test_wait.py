@@ -148,6 +148,21 @@ def test_replicas_alone_are_awaited():
     assert asker.asked == ["istiod-1"]
 
 
+def test_who_takes_no_other_root_is_told_how_to():
+    takes = {"PROXY_CONFIG_XDS_AGENT": "true"}
+    cluster = Cluster(istiod("istiod-1"), pod("cart", env=takes), pod("old"))
+    report, _seconds = run(cluster, Asker(cart=[held(OLD, NEW)]), takes_roots=True)
+    assert report.hopeless
+    assert {entry.target.name: entry.state for entry in report.behind} == {
+        "istiod-1": "unsupported",
+        "old": "unsupported",
+    }
+    assert (
+        "istiod istio-system/istiod-1: unsupported: it refuses another root without ISTIO_MULTIROOT" in report.failure
+    )
+    assert "PROXY_CONFIG_XDS_AGENT (meshConfig.defaultConfig.proxyMetadata, then restart the pods)" in report.failure
+
+
 def test_lists_are_told():
     crls = frozenset({HeldCrl("22", 3), HeldCrl("11", 0)})
     asker = Asker(cart=[Held((Trust(frozenset({OLD}), crls),))])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -33,6 +34,10 @@ def wanted(*roots, **options):
     return Wanted(frozenset(roots), **options)
 
 
+def of_domain(name):
+    return Held(leaves=(replace(leaf(), trust_domains=frozenset({name})),))
+
+
 @pytest.mark.parametrize(
     ("want", "have", "clauses"),
     [
@@ -49,6 +54,8 @@ def wanted(*roots, **options):
         (wanted(crls={"33": 4}), held(OLD, crls=[HeldCrl("33", 5)]), []),
         (wanted(crls={"33": 4}), held(OLD, crls=[HeldCrl("33", 3)]), ["list of CA 33 is number 3, expected 4"]),
         (wanted(crls={"33": 0, "44": 0}), held(OLD, crls=[HeldCrl("33", 0)]), ["no revocation list of CA 44"]),
+        (Wanted(trust_domain="east.mesh"), of_domain("east.mesh"), []),
+        (Wanted(trust_domain="east.mesh"), of_domain("cluster.local"), ["cluster.local, expected east.mesh"]),
         (wanted(NEW, issuer="22"), Held(), []),
         (wanted(NEW), Held(pending=True), ["waits for a certificate"]),
         (wanted(NEW), Held((Trust(frozenset({NEW})), Trust(frozenset({OLD})))), ["does not trust root bbbb"]),
