@@ -10,7 +10,7 @@ PROGRAM ?= supervisor
 MAIN = $(PYTHON) -m tests.env run main --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit lint types sanity matrix molecule e2e bench soak \
+.PHONY: help demo test unit lint types sanity matrix molecule e2e fuzz bench soak \
 	lab lab-down lab-status lab-logs changelog pins clean
 
 help: ## this list
@@ -41,7 +41,10 @@ molecule: ## every role alone, and site, on the lab
 	@$(MAIN) python -m tests.run molecule
 
 e2e: ## end-to-end tests on the lab
-	@$(MAIN) python -m tests.run e2e
+	@$(MAIN) python -m tests.run api e2e
+
+fuzz: ## 5,000 spoiled bundles, judged by the collection and by Go, OpenSSL and Envoy
+	@$(MAIN) python -m tests.run fuzz
 
 bench: ## measurements, with plots
 	@$(MAIN) python -m tests.bench

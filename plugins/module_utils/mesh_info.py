@@ -213,7 +213,20 @@ def ca_facts(
         "roots": roots,
         "intermediate": own[0] if own else None,
         "chain": chain,
+        "share_of_life": _share_of_life(own[0], now) if own else None,
+        "crls": _lists(_secret_text(secret, "ca-crl.pem"), now),
     }
+
+
+def _share_of_life(certificate: Mapping[str, Any], now: datetime) -> float:
+    begins, ends = (datetime.fromisoformat(certificate[name]) for name in ("not_before", "not_after"))
+    return round((now - begins) / (ends - begins), 4)
+
+
+def _lists(text: str | None, now: datetime) -> list[dict[str, Any]]:
+    from ansible_collections.multimesh.istio.plugins.module_utils.pki import crl
+
+    return [crl.describe(one, now) for one in crl.read(text.encode())] if text else []
 
 
 def _secret_text(secret: Body, name: str) -> str | None:

@@ -248,6 +248,46 @@ mesh:
           type: list
           elements: dict
           contains: *certificate
+        share_of_life:
+          description:
+            - Share of its life that the intermediate has behind it. Its successor is prepared at 1/2 and signs at 2/3.
+              V(null) without O(read_ca=true).
+          type: float
+          sample: 0.25
+        crls:
+          description: Revocation lists that the mesh holds. Empty without O(read_ca=true).
+          type: list
+          elements: dict
+          contains:
+            issuer:
+              description: Subject of the root or CA that it is of.
+              type: str
+              sample: CN=multimesh root
+            number:
+              description: Which of the lists of that CA it is.
+              type: int
+              sample: 3
+            this_update:
+              description: When it was made, in UTC.
+              type: str
+              sample: "2026-11-21T09:00:00Z"
+            next_update:
+              description: When it ends, and with it everything below that CA, in UTC.
+              type: str
+              sample: "2027-02-19T09:00:00Z"
+            age_days:
+              description: Whole days since it was made.
+              type: int
+              sample: 12
+            days_left:
+              description: Whole days until it ends.
+              type: int
+              sample: 78
+            revoked:
+              description: Serial numbers that are revoked, in hexadecimal.
+              type: list
+              elements: str
+              sample: []
     remote_secrets:
       description:
         - Number of Secrets in C(istio-system) that hold credentials for other clusters. V(null) without

@@ -23,6 +23,7 @@ REQUESTS = int(os.environ.get("MULTIMESH_ROTATION_REQUESTS", "20000"))
 def leave(federation):
     """The root to leave."""
     federation.write_inventory(scenario.hosts())
+    federation.play("site").ok()
     (roots,) = {cacerts(federation, mesh).roots for mesh in MESHES}
     return roots[0]
 

@@ -17,6 +17,7 @@ from tests.run.runner import OUTPUT, Check, Counts, junit_counter
 
 PLAYBOOKS = sorted(path.name for path in (CHECKOUT / "playbooks").glob("*.yml"))
 SANITY_PYTHON = "3.11"
+API_TESTS = ("tests/e2e/api", "tests/e2e/lab")
 
 
 def pytest(stage: str, name: str, *arguments: str, variables: Mapping[str, str] | None = None) -> Check:
@@ -108,9 +109,26 @@ def molecule() -> list[Check]:
     return [pytest("molecule", "pytest", "-s", *plugin, "tests/molecule")]
 
 
+def api() -> list[Check]:
+    """What API servers without a node are enough for: applying, rights, runs that are killed; and the lab itself."""
+    return [pytest("api", "pytest", *API_TESTS)]
+
+
 def e2e() -> list[Check]:
     """The federation on real clusters."""
-    return [pytest("e2e", "pytest", "-m", "not long", "tests/e2e")]
+    return [pytest("e2e", "pytest", "-m", "not long", "tests/e2e", *(f"--ignore={folder}" for folder in API_TESTS))]
+
+
+def count_fuzz(_code: int, output: str) -> Counts:
+    """Counts of ``tests.fuzz`` from the last line of its table."""
+    found = re.search(r"^(\d+) cases, \d+ accepted, (\d+) failures$", output, re.MULTILINE)
+    cases, failures = map(int, found.groups()) if found else (0, 1)
+    return Counts(cases - failures, failures)
+
+
+def fuzz(count: int, *arguments: str) -> list[Check]:
+    """Spoiled bundles, and what real verifiers say of those that are accepted."""
+    return [Check("fuzz", ["python", "-m", "tests.fuzz", f"--count={count}", *arguments], count_fuzz)]
 
 
 def soak() -> list[Check]:
@@ -121,18 +139,17 @@ def soak() -> list[Check]:
         "MULTIMESH_ROTATION_REQUESTS": "1000000",
     }
     tests = {
-        "trust": ["test_32_rotation.py", "test_34_revocation.py", "test_36_adoption.py"],
+        "trust": ["test_32_rotation.py", "test_34_revocation.py", "test_36_adoption.py", "test_38_renewal.py"],
         "kills": ["test_50_failures.py"],
-        "interruptions": ["test_70_interruptions.py"],
+        "interruptions": ["api/test_interruptions.py"],
     }
-    fuzz = ["python", "-m", "tests.fuzz", "--count", "1000000"]
     return [
         *(
             pytest("soak", name, "-s", *(f"tests/e2e/{file}" for file in files), variables=variables)
             for name, files in tests.items()
         ),
-        pytest("soak", "properties", "tests/unit", "--hypothesis-profile=default"),
-        Check("fuzz", fuzz),
+        pytest("soak", "properties", "tests/unit", "--hypothesis-profile=default", variables=variables),
+        *fuzz(1_000_000),
     ]
 
 
@@ -143,9 +160,13 @@ STAGES: dict[str, Callable[[], list[Check]]] = {
     "oldest": lambda: matrix("oldest"),
     "newest": lambda: matrix("newest"),
     "sanity": sanity,
+    "fuzz": lambda: fuzz(5000, "--seed=1"),
+    "api": api,
     "molecule": molecule,
     "e2e": e2e,
 }
 LONG_STAGES = {"soak": soak}
-NEEDS_LAB = frozenset({"molecule", "e2e", "soak"})
-ALONE = frozenset({"e2e", "soak"})
+WITH_NODES = frozenset({"molecule", "e2e"})
+"""They take the most time and wait a lot; all others run beside them."""
+NEEDS_LAB = WITH_NODES | {"fuzz", "api", "soak"}
+ALONE = frozenset({"soak"})

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e.api_proxy import Answer, ApiProxy, Fault, Hang, Kill, Request, Reset, Slow, on
+from tests.e2e.api.proxy import Answer, ApiProxy, Fault, Hang, Kill, Request, Reset, Slow, on
 from tests.lab.certificates import Authority
 
 SECONDS = 20  # no test waits that long unless something is broken

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils import mesh_info
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ForbiddenError
 from ansible_collections.multimesh.istio.plugins.module_utils.mesh_info import Request, protocol, read_mesh
-from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle
+from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle, crl
 
 from tests.unit.plugins.module_utils.pki import forge
 
@@ -109,7 +109,14 @@ def test_an_empty_cluster():
         "gateway_addresses": [],
         "services": [],
         "remembered": {},
-        "ca": {"cacerts_present": None, "roots": [], "intermediate": None, "chain": []},
+        "ca": {
+            "cacerts_present": None,
+            "roots": [],
+            "intermediate": None,
+            "chain": [],
+            "share_of_life": None,
+            "crls": [],
+        },
         "remote_secrets": None,
     }
     found = facts(FakeCluster(), read_ca=True, read_remote_secrets=True)
@@ -308,6 +315,16 @@ def test_the_ca_of_the_secret_and_never_its_key(cacerts):
         found["roots"][0]["fingerprint_sha256"],
     ]
     assert "PRIVATE" not in json.dumps(found)
+    assert abs(found["share_of_life"]) < 0.01
+    assert found["crls"] == []
+
+
+def test_the_lists_of_the_secret(cacerts):
+    root = forge.root(now=NOW)
+    data = {**cacerts, "ca-crl.pem": base64.b64encode(crl.pem([crl.sign(root, (), 3, NOW)])).decode()}
+    (found,) = facts(FakeCluster(thing("Secret", "cacerts", data=data)), read_ca=True)["ca"]["crls"]
+    assert (found["number"], found["revoked"]) == (3, [])
+    assert found["days_left"] > 3000
 
 
 @pytest.mark.parametrize("content", ["", "not base64!", base64.b64encode(b"no certificate").decode(), "//8="])

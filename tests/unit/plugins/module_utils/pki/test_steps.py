@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from datetime import timedelta
+from functools import cache
 
 import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle, crl, public
@@ -205,6 +206,7 @@ def test_a_mesh_under_a_foreign_root_is_led_to_the_shared_one(meshes, bound):
     assert meshes.site() == set()
 
 
+@cache
 def self_signed():
     """What istiod makes for itself (istio/istio, security/pkg/pki/ca/ca.go): an RSA key, and no right to sign lists."""
     key = rsa.generate_private_key(65537, 2048)

@@ -23,9 +23,9 @@ from typing import Any, TypeVar
 import pytest
 import yaml
 
-from tests.e2e.api_proxy import Answer, Fault, Hang, Kill, Plan, Reset, let_pass, on
-from tests.e2e.ca_clusters import MESHES, Bundle, CaClusters, assert_in_order, ca_clusters, the_root
-from tests.e2e.ca_run import PASSPHRASE, CaRun, Result
+from tests.e2e.api.ca_clusters import MESHES, Bundle, CaClusters, assert_in_order, ca_clusters, the_root
+from tests.e2e.api.ca_run import PASSPHRASE, CaRun, Result
+from tests.e2e.api.proxy import Answer, Fault, Hang, Kill, Plan, Reset, let_pass, on
 from tests.e2e.support import Run
 
 BROKEN = "west"

@@ -21,9 +21,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.e2e.api.ca_run import CaRun
 from tests.e2e.api.cluster import ApiCluster
-from tests.e2e.api_proxy import ApiProxy
-from tests.e2e.ca_run import CaRun
+from tests.e2e.api.proxy import ApiProxy
 from tests.lab.api import Lab
 from tests.lab.kubeapi import ApiError
 
