@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e import scenario
 from tests.e2e.scenario import LEDGER, MESHES, NAMESPACE
-from tests.e2e.support import held
+from tests.e2e.support import cacerts, held
 
 # A cluster that is down cannot tell what the inventory leaves out.
 OFFLINE_LEDGER = LEDGER | {
@@ -26,11 +26,8 @@ KILLS = int(os.environ.get("MULTIMESH_KILLS", "5"))
 
 
 def roots(federation):
-    """The root certificate in each mesh's cacerts."""
-    return {
-        federation.kubectl_json(mesh, "get", "secret", "-n", "istio-system", "cacerts")["data"]["root-cert.pem"]
-        for mesh in MESHES
-    }
+    """Fingerprints of the roots that any mesh trusts."""
+    return {root for mesh in MESHES for root in cacerts(federation, mesh).roots}
 
 
 def test_one_api_server_down_stops_only_its_own_mesh(federation):

@@ -115,10 +115,12 @@ def ca_clusters(folder: Path) -> Iterator[CaClusters]:
     """Three fresh API servers behind a proxy."""
     lab = Lab(os.environ.get("MULTIMESH_CA_LAB", "ca-test"))
     lab.down()
-    lab.up(MESHES, api_only=True)
-    with ApiProxy({mesh: lab.kubeconfig(mesh) for mesh in MESHES}, folder / "proxy") as proxy:
-        yield CaClusters(lab, proxy, folder)
-    lab.down()
+    try:
+        lab.up(MESHES, api_only=True)
+        with ApiProxy({mesh: lab.kubeconfig(mesh) for mesh in MESHES}, folder / "proxy") as proxy:
+            yield CaClusters(lab, proxy, folder)
+    finally:
+        lab.down()
 
 
 def assert_in_order(bundles: Iterable[Bundle]) -> None:

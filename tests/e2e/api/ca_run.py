@@ -9,6 +9,7 @@ once, as Ansible does; each runs the module.
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -19,11 +20,12 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-import kubernetes  # noqa: F401 - the module imports it late, and here it is imported once for all runs
 from ansible_collections.multimesh.istio.plugins.module_utils import run_identity
-from ansible_collections.multimesh.istio.plugins.modules import shared_root_ca  # noqa: F401 - so is this
 
 from tests.e2e.api.cluster import ApiCluster
+
+for _name in ("kubernetes", "ansible_collections.multimesh.istio.plugins.modules.shared_root_ca"):
+    importlib.import_module(_name)  # once for all runs, which are forked from here
 
 PASSPHRASE = "correct horse battery staple"
 
