@@ -45,7 +45,11 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.request import
     validate,
 )
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.transition import Files, State
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import candidate_findings, certificates
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import (
+    candidate_findings,
+    certificates,
+    intermediate_findings,
+)
 
 with contextlib.suppress(ImportError):  # the modules report a missing library
     from cryptography import x509
@@ -186,8 +190,8 @@ class Steps:
             return self._outcome(held.files, target, held.files)
         guards.may_sign(self._request, held.files, successor.certificate, target)
         revoked = guards.is_revoked(state.signer, roots)
-        leaves = not signed_by(state.signer, target.certificate)
-        files = transition.sign(held.files, successor, target.certificate, renewal=revoked or leaves)
+        left = self._has_to_go(state.signer, target)
+        files = transition.sign(held.files, successor, target.certificate, renewal=left)
         if revoked:  # the list that revokes it was kept away from its own mesh so far
             trusted = [root for root in roots if root.certificate in state.roots]
             files = transition.trust(files, [], self._lists(Held(held.secret, files), trusted))
@@ -372,20 +376,23 @@ class Steps:
             and transition.share_of_life(waiting.certificate, self._now) < transition.RENEW_AT
         )
 
-    def _is_due(self, signer: x509.Certificate, target: Root, *, urgent: bool) -> bool:
-        if not signed_by(signer, target.certificate):
-            return urgent
-        return (
-            guards.is_revoked(signer, [target]) or transition.share_of_life(signer, self._now) >= transition.PREPARE_AT
-        )
-
-    def _shall_sign(self, signer: x509.Certificate, target: Root) -> bool:
-        """Whether a candidate is to take the signer's place now."""
+    def _has_to_go(self, signer: x509.Certificate, target: Root) -> bool:
+        """Whether it is no good CA of this mesh under the target, whatever its age."""
+        expected = guards.expectation(self._request, [target])
         return (
             not signed_by(signer, target.certificate)
             or guards.is_revoked(signer, [target])
-            or transition.share_of_life(signer, self._now) >= transition.RENEW_AT
+            or (self._request.adopt and bool(intermediate_findings(signer, bundle.CA_CERT, expected, self._now)))
         )
+
+    def _is_due(self, signer: x509.Certificate, target: Root, *, urgent: bool) -> bool:
+        if self._has_to_go(signer, target):
+            return urgent or signed_by(signer, target.certificate)
+        return transition.share_of_life(signer, self._now) >= transition.PREPARE_AT
+
+    def _shall_sign(self, signer: x509.Certificate, target: Root) -> bool:
+        """Whether a candidate is to take the signer's place now."""
+        return self._has_to_go(signer, target) or transition.share_of_life(signer, self._now) >= transition.RENEW_AT
 
     def _successor(self, root: Root) -> Authority:
         """A CA under this root. Its key waits in the cluster until it signs, and for its signature if need be."""

@@ -11,6 +11,7 @@ from functools import cache
 
 import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle, crl, public
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import Authority
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.cacerts import CANDIDATE
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import RootProfile
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import fingerprint
@@ -23,7 +24,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.unit.plugins.module_utils.pki import forge
 from tests.unit.plugins.module_utils.pki.fakes import FakeCluster
-from tests.unit.plugins.module_utils.pki.meshes import NOW, ROTATION, Meshes
+from tests.unit.plugins.module_utils.pki.meshes import NOW, PASSPHRASE, ROTATION, Meshes
 
 DAY = timedelta(days=1)
 
@@ -204,6 +205,24 @@ def test_a_mesh_under_a_foreign_root_is_led_to_the_shared_one(meshes, bound):
     assert meshes.all_believe() == []
     meshes.site()
     assert meshes.site() == set()
+
+
+def test_a_ca_that_the_shared_root_issued_without_a_constraint_is_succeeded_too(meshes):
+    """As somebody has it who brings the root of an existing PKI."""
+    (root,) = meshes.custody.roots()
+    unbound = forge.Forgery().with_extension("constraints", None).with_extension("names", None)
+    meshes.clusters["south"] = cluster = FakeCluster("south")
+    (kept,) = (content for content in meshes.store.blobs.values() if b"ENCRYPTED PRIVATE KEY" in content)
+    ca = unbound.sign(Authority(root.certificate, serialization.load_pem_private_key(kept, PASSPHRASE.encode())))
+    files = bundle.build(ca, root.certificate)
+    data = {name: base64.b64encode(content).decode() for name, content in files.items()}
+    cluster.put("Secret istio-system/cacerts", {"metadata": {"name": "cacerts"}, "data": data})
+    with pytest.raises(RefusedError, match="name-constraint"):
+        meshes.step("south", "issue")
+    adopt(meshes, "south")
+    assert meshes.findings("south") == ()
+    meshes.site()
+    assert meshes.all_believe() == []
 
 
 @cache
