@@ -139,7 +139,13 @@ def soak() -> list[Check]:
         "MULTIMESH_ROTATION_REQUESTS": "1000000",
     }
     tests = {
-        "trust": ["test_32_rotation.py", "test_34_revocation.py", "test_36_adoption.py", "test_38_renewal.py"],
+        "trust": [
+            "test_32_rotation.py",
+            "test_34_revocation.py",
+            "test_36_adoption.py",
+            "test_38_renewal.py",
+            "test_39_custody.py",
+        ],
         "kills": ["test_50_failures.py"],
         "interruptions": ["api/test_interruptions.py"],
     }

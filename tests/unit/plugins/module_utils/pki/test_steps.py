@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from tests.unit.plugins.module_utils.pki import forge
+from tests.unit.plugins.module_utils.pki.custody.memory import MemoryStore
 from tests.unit.plugins.module_utils.pki.fakes import FakeCluster
 from tests.unit.plugins.module_utils.pki.meshes import NOW, PASSPHRASE, ROTATION, Meshes
 
@@ -296,6 +297,17 @@ def test_a_ca_that_is_none_is_not_plugged_in(meshes):
     cluster.put("Secret istio-system/istio-ca-secret", {"metadata": {}, "data": data})
     with pytest.raises(RefusedError, match=r"would not work(?s:.*)ca-cert\.pem"):
         meshes.step("south", "plug_in", adopt=True)
+
+
+def test_all_meshes_move_to_the_root_of_another_custody_and_believe_each_other_all_the_way(meshes):
+    """The first custody is not asked any more: it may be lost."""
+    meshes.store = MemoryStore()
+    for name in ROTATION:
+        for mesh in meshes.clusters:
+            assert meshes.step(mesh, name, adopt=True, settle=timedelta(0)).changed
+            assert meshes.all_believe() == [], f"after {name} at {mesh}"
+    assert [meshes.findings(mesh) for mesh in meshes.clusters] == [()] * 3
+    assert meshes.site() == set()
 
 
 def test_a_lost_root_is_replaced_by_adoption(meshes):

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import re
-import shutil
 import stat
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -35,6 +33,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from tests.offline_machine import Machine
 from tests.unit.plugins.module_utils.pki import forge
 from tests.unit.plugins.module_utils.pki.forge import DAY, NOW
 
@@ -60,44 +59,9 @@ def requests(custody: OfflineRoot) -> list[str]:
     return sorted(path.name for path in (folder(custody) / "requests").iterdir() if not path.name.startswith("."))
 
 
-class Machine:
-    """The machine with the root's key. People copy the folder there, and results back."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.output = ""
-
-    def does(self, custody: OfflineRoot, pending: SignaturePending) -> list[str]:
-        """Do what the message says, and give the names of the files brought back."""
-        shutil.copytree(folder(custody), self.folder, dirs_exist_ok=True)
-        self.output = ""
-        text = str(pending)
-        for line in text.splitlines():
-            if not line.startswith("     ") or line.lstrip().startswith("#"):
-                continue
-            # Without a terminal, openssl reads the passphrase from its input: once per question.
-            done = subprocess.run(
-                ["sh", "-c", line],
-                cwd=self.folder,
-                input=f"{PASSPHRASE}\n" * 2,
-                capture_output=True,
-                text=True,
-                start_new_session=True,
-                check=False,
-            )
-            assert done.returncode == 0, (line, done.stderr)
-            self.output += done.stdout + done.stderr
-        back = re.search(r"^3\. Bring (.*) back to", text, re.MULTILINE)
-        assert back is not None
-        names = back[1].split(" and ")
-        for name in names:
-            shutil.copy(self.folder / name, folder(custody) / name)
-        return names
-
-
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path / "vault")
+    return Machine(tmp_path / "vault", PASSPHRASE)
 
 
 def pending(act: Callable[[], object]) -> SignaturePending:
@@ -107,7 +71,7 @@ def pending(act: Callable[[], object]) -> SignaturePending:
 
 
 def root_of(custody: OfflineRoot, machine: Machine, profile: RootProfile = RootProfile()) -> Root:  # noqa: B008
-    machine.does(custody, pending(lambda: custody.make_root(profile, NOW)))
+    machine.does(folder(custody), str(pending(lambda: custody.make_root(profile, NOW))))
     (root,) = custody.roots()
     return root
 
@@ -147,7 +111,7 @@ def test_the_commands_make_a_root_that_is_good(custody: OfflineRoot, machine: Ma
     assert custody.roots() == ()
     waiting = pending(lambda: custody.make_root(RootProfile(400 * DAY, key_type), NOW))
     assert waiting.request == str(folder(custody) / "requests" / "root-ca-new.cnf")
-    assert machine.does(custody, waiting) == ["root-ca.crt", "root-ca.crl"]
+    assert machine.does(folder(custody), str(waiting)) == ["root-ca.crt", "root-ca.crl"]
     assert machine.output.count("OK") == 2
     (root,) = custody.roots()
     assert root_findings(root.certificate, "root", NOW + DAY) == ()
@@ -166,7 +130,7 @@ def test_the_commands_sign_a_ca_that_is_good(custody: OfflineRoot, machine: Mach
     root = root_of(custody, machine)
     waiting = pending(lambda: ask(custody, root))
     assert waiting.request == str(folder(custody) / "requests" / "east.csr")
-    (name,) = machine.does(custody, waiting)
+    (name,) = machine.does(folder(custody), str(waiting))
     assert re.fullmatch(r"signed/east-[0-9a-f]{8}\.crt", name)
     assert machine.output.count("OK") == 2
     digest = re.search(r"^     # ([0-9a-f]{64})$", str(waiting), re.MULTILINE)
@@ -185,11 +149,11 @@ def test_the_commands_revoke(custody: OfflineRoot, machine: Machine) -> None:
     issuer = fingerprint(root.certificate)
     first, second = Revocation(0xABC, NOW - DAY), Revocation(2**158 + 1, NOW)
     assert custody.revoke(issuer, [], NOW) == root
-    machine.does(custody, pending(lambda: custody.revoke(issuer, [first], NOW)))
+    machine.does(folder(custody), str(pending(lambda: custody.revoke(issuer, [first], NOW))))
     renewed = custody.revoke(issuer, [first], NOW)
     assert renewed.crl is not None
     assert crl.revoked(renewed.crl) == {first.serial}
-    machine.does(custody, pending(lambda: custody.revoke(issuer, [second], NOW)))
+    machine.does(folder(custody), str(pending(lambda: custody.revoke(issuer, [second], NOW))))
     renewed = custody.revoke(issuer, [first, second], NOW)
     assert renewed.crl is not None
     assert {entry.serial_number: entry.revocation_date_utc for entry in renewed.crl} == {
@@ -206,11 +170,11 @@ def test_the_commands_make_a_second_root_and_sign_with_it(custody: OfflineRoot, 
     beside = fingerprint(old.certificate)
     waiting = pending(lambda: custody.make_root(RootProfile(), NOW, beside=beside))
     assert "root-ca.key" not in str(waiting)
-    machine.does(custody, waiting)
+    machine.does(folder(custody), str(waiting))
     new = custody.make_root(RootProfile(), NOW, beside=beside)
     assert new.certificate.subject != old.certificate.subject
     assert {root.certificate for root in custody.roots()} == {old.certificate, new.certificate}
-    machine.does(custody, pending(lambda: ask(custody, new)))
+    machine.does(folder(custody), str(pending(lambda: ask(custody, new))))
     assert ask(custody, new, now=LATER).issuer == new.certificate.subject
     assert custody.retire(beside, NOW)
     assert not custody.retire(beside, NOW)
@@ -225,7 +189,7 @@ def test_a_missing_list_is_asked_for_with_the_signature(custody: OfflineRoot, ma
     (folder(custody) / "root-ca.crl").unlink()
     (root,) = custody.roots()
     assert root.crl is None
-    names = machine.does(custody, pending(lambda: ask(custody, root)))
+    names = machine.does(folder(custody), str(pending(lambda: ask(custody, root))))
     assert names[1:] == ["root-ca.crl"]
     assert ask(custody, root, now=LATER) is not None
     assert custody.roots()[0].crl is not None

@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The meshes move from one custody of the root to the next, call each other all the way, and no secret is shown."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from tests.canary import Canary, Watch
+from tests.e2e import scenario
+from tests.e2e.load import Load
+from tests.e2e.scenario import MESHES
+from tests.e2e.support import Run, cacerts, known_secrets
+from tests.offline_machine import Machine
+
+pytestmark = pytest.mark.long
+
+PASSPHRASE = "a passphrase of this custody alone"
+MANAGEMENT = "east"
+VISITS = 4
+"""How often a run may ask for a signature."""
+
+
+def plain(content: bytes, passphrase: str) -> bytes:
+    """A private key as PEM without encryption."""
+    return serialization.load_pem_private_key(content, passphrase.encode()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+class InSecret:
+    """In a Secret of one of the clusters."""
+
+    def __init__(self, federation, _folder: Path) -> None:
+        self.federation = federation
+        self.variables = {
+            "shared_root_ca_custody": "secret",
+            "shared_root_ca_passphrase": PASSPHRASE,
+            "shared_root_ca_root_kubeconfig": str(federation.lab.kubeconfig(MANAGEMENT)),
+        }
+
+    def played(self, *arguments: str) -> Run:
+        return self.federation.play(*arguments).ok()
+
+    def secrets(self) -> Canary:
+        secret = self.federation.kubectl_json(MANAGEMENT, "get", "secret", "-n", "multimesh-istio", "shared-root-ca")
+        files = {name: base64.b64decode(value) for name, value in secret["data"].items()}
+        keys = {name: plain(content, PASSPHRASE) for name, content in files.items() if b"ENCRYPTED" in content}
+        assert keys
+        return Canary(keys, {"passphrase": PASSPHRASE})
+
+
+class Offline:
+    """On a machine that the run does not reach."""
+
+    def __init__(self, federation, folder: Path) -> None:
+        self.federation = federation
+        self.folder = folder / "custody"
+        self.machine = Machine(folder / "machine", PASSPHRASE)
+        self.variables = {
+            "shared_root_ca_custody": "offline",
+            "shared_root_ca_passphrase": "",
+            "shared_root_ca_directory": str(self.folder),
+        }
+
+    def played(self, *arguments: str) -> Run:
+        """Run it again after each visit to the machine."""
+        for _visit in range(VISITS):
+            run = self.federation.play(*arguments)
+            if run.returncode == 0:
+                return run
+            waiting = sorted((self.folder / "requests").glob("*.txt"))
+            assert waiting, run.output[-3000:]
+            for text in waiting:
+                assert str(self.folder) in run.output
+                self.machine.does(self.folder, text.read_text())
+        raise AssertionError(run.output[-3000:])
+
+    def secrets(self) -> Canary:
+        keys = {path.name: plain(path.read_bytes(), PASSPHRASE) for path in self.machine.folder.glob("*.key")}
+        assert keys
+        return Canary(keys, {"passphrase": PASSPHRASE})
+
+
+class InFile:
+    """Back where it was: an encrypted file."""
+
+    def __init__(self, federation, _folder: Path) -> None:
+        self.federation = federation
+        self.variables: dict[str, str] = {}
+
+    def played(self, *arguments: str) -> Run:
+        return self.federation.play(*arguments).ok()
+
+    def secrets(self) -> Canary:
+        return known_secrets(self.federation)
+
+
+@pytest.fixture(scope="module", params=[InSecret, Offline, InFile], ids=lambda kind: kind.__name__)
+def moved(request, federation, tmp_path_factory):
+    """All meshes under a root of another custody."""
+    federation.write_inventory(scenario.hosts())
+    custody = request.param(federation, tmp_path_factory.mktemp("custody"))
+    before = {mesh: cacerts(federation, mesh).roots for mesh in MESHES}
+    options = ("-e", json.dumps(custody.variables))
+    adopt = ("adopt", "-vvvv", "--diff", "-e", json.dumps({"adopt_meshes": MESHES}), *options)
+    with Load(federation, itertools.permutations(MESHES, 2), qps=10) as load, Watch(federation.temporary) as watch:
+        run = custody.played(*adopt)
+    print(f"{load.total} requests, failed: {load.failed or 'none'}", *load.failures, sep="\n")
+    return SimpleNamespace(custody=custody, options=options, before=before, load=load, run=run, watch=watch)
+
+
+def test_the_meshes_move_while_they_call_each_other(federation, moved):
+    assert moved.load.problems == []
+    assert moved.load.failed == {}
+    (roots,) = {cacerts(federation, mesh).roots for mesh in MESHES}
+    assert len(roots) == 1
+    assert all(roots != before for before in moved.before.values())
+
+
+def test_no_secret_is_shown(moved):
+    canary = moved.custody.secrets()
+    assert canary.find(moved.run.output.encode()) == set()
+    assert moved.watch.find(canary) == {}
+
+
+def test_nothing_is_left_to_do(federation, moved):
+    again = federation.play("site", *moved.options).ok()
+    assert {mesh: counts["changed"] for mesh, counts in again.recap.items()} == dict.fromkeys(MESHES, 0)
