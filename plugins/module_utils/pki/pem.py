@@ -50,7 +50,7 @@ def read(content: bytes) -> Pem:
     defects: list[str] = []
     if content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         defects.append("it begins with a byte order mark")
-    elif any(byte > 0x7E for byte in content):
+    elif max(content, default=0) > 0x7E:
         defects.append("it has bytes outside ASCII")
     if b"\r" in content:
         defects.append("its lines end in CRLF")

@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -436,6 +437,63 @@ def test_rotation_needs_each_right(cluster: ApiCluster, rotation: Account, missi
     cluster.kubectl("annotate", "pod", "-n", "istio-system", "istiod", "multimesh.istio/cacerts-")
     with rotation.without(missing):
         names(missing, [roll_out(rotation)])
+
+
+# Adoption
+
+
+ISTIOD = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "istiod", "namespace": "istio-system", "labels": {"app": "istiod"}},
+    "spec": {
+        "selector": {"matchLabels": {"app": "istiod"}},
+        "template": {
+            "metadata": {"labels": {"app": "istiod"}},
+            "spec": {"containers": [{"name": "discovery", "image": "pilot:none"}]},
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def adoption(cluster: ApiCluster, folder: Path) -> Account:
+    cluster.lab.apply(MESH, [ISTIOD])
+    return Account(cluster, folder, "adoption")
+
+
+def restart(adoption: Account, value: str) -> subprocess.CompletedProcess[str]:
+    """What tasks/restarted.yml does, but for waiting: here nothing would come of it."""
+    annotations = {"multimesh.istio/plugged-in": value}
+    where = {"kubeconfig": str(adoption.kubeconfig), "api_version": "apps/v1", "kind": "Deployment"}
+    patch = {"name": "istiod", "namespace": "istio-system", "state": "patched"}
+    definition = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {"ansible_python_interpreter": sys.executable},
+        "tasks": [
+            {"kubernetes.core.k8s_info": {**where, "namespace": "istio-system", "label_selectors": ["app=istiod"]}},
+            {"kubernetes.core.k8s": {**where, **patch, "definition": definition}},
+        ],
+    }
+    playbook = adoption.kubeconfig.with_suffix(".yml")
+    playbook.write_text(yaml.safe_dump([play]))
+    return subprocess.run(["ansible-playbook", str(playbook)], capture_output=True, text=True, check=False)
+
+
+def test_adoption_is_refused_nothing(adoption: Account) -> None:
+    done = restart(adoption, "first")
+    assert done.returncode == 0, done.stdout
+    assert "changed=1" in done.stdout
+
+
+@one_by_one("adoption")
+def test_adoption_needs_each_right(adoption: Account, missing: Permission) -> None:
+    with adoption.without(missing):
+        done = restart(adoption, f"without {missing.verb}")
+    assert done.returncode != 0, done.stdout
+    assert f"cannot {missing.verb} resource" in done.stdout.replace("\\", "")
 
 
 # Verify
