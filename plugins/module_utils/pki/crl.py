@@ -138,6 +138,10 @@ def describe(crl: x509.CertificateRevocationList, now: datetime) -> dict[str, An
 # The file
 
 
+_VERSION_2 = re.compile(rb"\x30(?:[\x00-\x7f]|\x81.|\x82..|\x83...|\x84....)\x02\x01\x01", re.DOTALL)
+"""How a list of version 2 begins: a sequence of some length, then the integer 1 (RFC 5280, 5.1.2.1)."""
+
+
 def parse(der: bytes) -> x509.CertificateRevocationList:
     """Parse one list and every part of it that is used here.
 
@@ -154,6 +158,8 @@ def parse(der: bytes) -> x509.CertificateRevocationList:
                     getattr(entry, part)
     except Exception as error:  # noqa: BLE001
         raise UnreadableCrl(f"not a revocation list that can be parsed ({type(error).__name__})") from None
+    if not _VERSION_2.match(crl.tbs_certlist_bytes):
+        raise UnreadableCrl("a revocation list of version 1, and istiod reads none of a file with one")
     return crl
 
 

@@ -42,6 +42,17 @@ def names(content: bytes, issuers: Sequence[x509.Certificate] = ISSUERS, **optio
     return {finding.name for finding in crl.findings(content, issuers, NOW, **options)}
 
 
+def test_a_list_of_the_first_version_is_refused_for_the_whole_file() -> None:
+    """The library reads it, Go does not. What makes it one is that the version is left out."""
+    der = OF_WEST.public_bytes(serialization.Encoding.DER)
+    assert der[:2] == b"\x30\x81"
+    assert der[3:5] == b"\x30\x81"
+    first = bytes([0x30, 0x81, der[2] - 3, 0x30, 0x81, der[5] - 3]) + der[9:]
+    assert x509.load_der_x509_crl(first).issuer == OF_WEST.issuer
+    file = crl.pem([OF_ROOT, OF_EAST]) + pem.write(crl.LABEL, first)
+    assert "unreadable-crl" in names(file)
+
+
 def extension(of: List, kind: Any) -> Any:
     return of.extensions.get_extension_for_class(kind)
 
