@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.env.checkout import CHECKOUT
 from tests.lab.progress import format_line, say
 from tests.run.runner import OUTPUT, Result, run_stage, summary
-from tests.run.stages import ALONE, LONG_STAGES, NEEDS_LAB, STAGES, WITH_NODES
+from tests.run.stages import ALONE, LONG_STAGES, NEEDS_LAB, ON_CLUSTERS, STAGES
 
 
 def build_lab() -> subprocess.Popen[bytes]:
@@ -29,7 +29,7 @@ def build_lab() -> subprocess.Popen[bytes]:
 def main() -> int:
     """Run the stages; 0 if everything ran and passed.
 
-    Two lanes side by side, one of them for what needs clusters with nodes. What is measured runs alone, last.
+    Two lanes side by side, then what has to run alone.
     """
     everything = STAGES | LONG_STAGES
     parser = argparse.ArgumentParser(prog="python -m tests.run", description=__doc__)
@@ -51,7 +51,7 @@ def main() -> int:
 
     try:
         with ThreadPoolExecutor() as pool:
-            lanes = list(pool.map(lane, (WITH_NODES, everything.keys() - WITH_NODES - ALONE)))
+            lanes = list(pool.map(lane, (ON_CLUSTERS, everything.keys() - ON_CLUSTERS - ALONE)))
         results = [result for results in (*lanes, lane(ALONE)) for result in results]
     finally:
         if lab is not None and lab.poll() is None:

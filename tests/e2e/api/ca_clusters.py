@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ansible_collections.multimesh.istio.plugins.module_utils import run_identity
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import Expectation, verify_bundle
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -94,11 +95,14 @@ class CaClusters:
         return [Bundle(mesh, files) for mesh, files in found.items() if files]
 
     def leftovers(self) -> list[str]:
-        """What a run has left that should be gone: Secrets with content other than cacerts, and held Leases."""
+        """What a run has left that should be gone: Secrets with content other than cacerts, and Leases in the way.
+
+        A run that finds nothing to do writes nothing, and so leaves the Lease of one that was killed at the very end.
+        """
         secrets = [f"{mesh}: Secret {name}" for mesh in MESHES for name in self._secrets(mesh) if name != "cacerts"]
         leases = [(mesh, lease) for mesh, api in self._apis.items() for lease in api.request("GET", _LEASES)["items"]]
         held = [(mesh, lease["spec"].get("holderIdentity")) for mesh, lease in leases]
-        return secrets + [f"{mesh}: Lease of {holder}" for mesh, holder in held if holder]
+        return secrets + [f"{mesh}: Lease of {who}" for mesh, who in held if who and not run_identity.has_ended(who)]
 
     def _secrets(self, mesh: str) -> dict[str, dict[str, bytes]]:
         """By name what Secrets of istio-system hold; those without content are left out."""
