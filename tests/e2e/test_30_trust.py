@@ -58,7 +58,7 @@ def leaf(secret: dict[str, str], identity: str, folder: Path) -> ssl.SSLContext:
     return context
 
 
-@pytest.mark.parametrize(("signer", "callee"), itertools.permutations(MESHES, 2))
+@pytest.mark.parametrize(("signer", "callee"), [*itertools.permutations(MESHES, 2)])
 @pytest.mark.parametrize("claimed", MESHES)
 def test_a_mesh_ca_speaks_for_its_own_mesh_only(federation, tmp_path, signer, claimed, callee):
     identity_domain = f"{claimed}.mesh"

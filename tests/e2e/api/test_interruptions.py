@@ -30,9 +30,10 @@ from tests.e2e.support import Run
 
 BROKEN = "west"
 POINTS = os.environ.get("MULTIMESH_KILL_POINTS", "10")
-PLAYBOOK_POINTS = "20" if POINTS == "all" else str(max(1, int(POINTS) // 4))
-RUNS = 200 if POINTS == "all" else 5
-"""How often two runs are started at once."""
+BROKEN_POINTS = POINTS if POINTS == "all" else str(max(1, int(POINTS) * 6 // 10))
+PLAYBOOK_POINTS = "20" if POINTS == "all" else str(max(1, int(POINTS) // 10))
+RUNS = 100 if POINTS == "all" else 3
+"""How often two runs are started at once, each time to provision and to exchange the root."""
 PATIENCE = 2
 """Seconds that one request may take, its retries included, where an API server does not recover anyway."""
 ONCE = [
@@ -172,7 +173,7 @@ def assert_others_finished(bundles: Iterable[Bundle]) -> None:
 
 
 def broken_points(requests: Counter[str]) -> list[tuple[int, Fault]]:
-    return sample((number, fault) for number in range(requests[BROKEN]) for fault in LASTING)
+    return sample(((number, fault) for number in range(requests[BROKEN]) for fault in LASTING), BROKEN_POINTS)
 
 
 def test_an_api_server_that_fails_stops_the_provisioning_of_its_own_mesh_only(
@@ -355,7 +356,7 @@ def test_a_playbook_that_is_killed_is_finished_by_the_next(
             playbook.finish()
 
 
-@pytest.mark.parametrize("fault", [Answer(429, retry_after=1), Answer(500), Hang(late=True)], ids=str)
+@pytest.mark.parametrize("fault", sample([Answer(500), Answer(429, retry_after=1), Hang(late=True)], PLAYBOOK_POINTS))
 def test_a_playbook_goes_on_without_the_mesh_whose_api_server_fails(
     clusters: CaClusters, playbook: Playbook, played: Counter[str], fault: Fault
 ) -> None:
