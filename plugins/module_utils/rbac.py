@@ -149,8 +149,8 @@ def _rotation(_inventory: Inventory, _host: str, _names: Names) -> Permissions:
 
 
 def _adoption(_inventory: Inventory, _host: str, _names: Names) -> Permissions:
-    """Playbook adopt, beside ``ca`` and ``rotation``: it restarts istiod once."""
-    return _grant(ROOT_NAMESPACE, "apps", ("deployments",), ("get", "list", "patch"))
+    """Playbook adopt, beside ``ca`` (which lists Deployments) and ``rotation``: it restarts istiod once."""
+    return _grant(ROOT_NAMESPACE, "apps", ("deployments",), ("get", "patch"))
 
 
 def _verify(inventory: Inventory, host: str, names: Names) -> Permissions:

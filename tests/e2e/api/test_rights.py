@@ -456,10 +456,11 @@ ISTIOD = {
 }
 
 
-@pytest.fixture(scope="module")
-def adoption(cluster: ApiCluster, folder: Path) -> Account:
+@pytest.fixture
+def adoption(cluster: ApiCluster, folder: Path, ca: Ca) -> Iterator[Account]:  # noqa: ARG001, which may list them
     cluster.lab.apply(MESH, [ISTIOD])
-    return Account(cluster, folder, "adoption")
+    yield Account(cluster, folder, "adoption")
+    cluster.kubectl("delete", "deployment", "-n", "istio-system", "istiod")
 
 
 def restart(adoption: Account, value: str) -> subprocess.CompletedProcess[str]:
