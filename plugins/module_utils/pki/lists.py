@@ -33,16 +33,17 @@ def needed(
     """Every list that the proxies of this mesh need, () while it is not to hold any yet.
 
     A proxy that has some refuses every peer one of whose CAs it lacks the list of.
-    files: what the mesh holds. own: its CAs, the candidate included.
-    roots: those that it shall trust. issued: CAs of all meshes, as far as they are known. given: what those handed out.
-    Lists of CAs under a root that shall not be trusted go, lists of CAs that nobody knows stay.
+    files: what the mesh holds, with the roots that it goes on trusting. own: its CAs, the candidate included.
+    roots: those of the custody that it shall trust. issued: roots and CAs of all meshes, as far as they are known.
+    given: what those handed out.
+    Lists of CAs under a root that it does not trust any more go, lists of CAs that nobody knows stay.
     Nothing is begun while the mesh's own CA is under a foreign root, of which there is no list, or where a root has
     none. Where that root was ours once and lists are held, they are kept and those of its successor added, or it could
     never sign. And what is held is never emptied: proxies would keep the old lists, and forget what is revoked when
     istiod restarts.
     """
     held = crl.read(files.get(bundle.CA_CRL, b""))
-    signer = State.of(files).signer
+    signer, trusted = State.of(files).signer, State.of(files).roots
     ours = [root.certificate for root in roots]
     foreign = signer is None or not any(signed_by(signer, root) for root in ours)
     if signer is None or (foreign and not held):
@@ -51,8 +52,8 @@ def needed(
     if len(of_roots) < len(roots):
         return tuple(held)
     known = [*ours, *issued, *(authority.certificate for authority in own)]
-    issuers = [one for one in known if one in ours or any(signed_by(one, root) for root in ours)]
-    left = [] if foreign else [one for one in known if one not in issuers]
+    issuers = [one for one in known if _is_under(one, ours)]
+    left = [one for one in known if not _is_under(one, [*ours, *trusted])]
     from_meshes = [one for one in given if not any(crl.issued_by(one, root) for root in ours)]
     return crl.merge(
         [*from_meshes, *fresh(own, [*held, *given], now), *of_roots],
@@ -60,6 +61,10 @@ def needed(
         now,
         held=[one for one in held if not any(crl.issued_by(one, gone) for gone in (*ours, *left))],
     )
+
+
+def _is_under(certificate: x509.Certificate, roots: Sequence[x509.Certificate]) -> bool:
+    return certificate in roots or any(signed_by(certificate, root) for root in roots)
 
 
 def fresh(own: Iterable[Authority], known: Sequence[List], now: datetime) -> list[List]:

@@ -167,7 +167,7 @@ class Steps:
         target = self._target(roots)
         trusted = State.of(held.files).roots
         wanted = [root for root in roots if root is target or root.certificate in trusted]
-        files = transition.trust(held.files, [target.certificate], self._lists(held, wanted))
+        files = transition.trust(held.files, [target.certificate], self._lists(held.files, wanted))
         return self._replace(held, files, target, roots, ("root-trusted", target.certificate))
 
     def sign(self) -> Outcome:
@@ -194,7 +194,7 @@ class Steps:
         files = transition.sign(held.files, successor, target.certificate, renewal=left)
         if revoked:  # the list that revokes it was kept away from its own mesh so far
             trusted = [root for root in roots if root.certificate in state.roots]
-            files = transition.trust(files, [], self._lists(Held(held.secret, files), trusted))
+            files = transition.trust(files, [], self._lists(files, trusted))
         outcome = self._replace(held, files, target, roots, ("ca-active", successor.certificate))
         if not self._check:
             self._keep_candidate(None)
@@ -223,9 +223,10 @@ class Steps:
         stage = State.of(held.files).stage(target.certificate)
         guards.may_untrust(self._request, stage, held.files)
         files = held.files
+        left = [root for root in State.of(files).roots if root != target.certificate]
         if stage == "sign":
-            files = transition.untrust(files, target.certificate, self._lists(held, [target]))
-        left = [root for root in State.of(held.files).roots if root != target.certificate]
+            alone = {**files, bundle.ROOT_CERT: bundle.certificate_pem(target.certificate)}
+            files = transition.untrust(files, target.certificate, self._lists(alone, [target], left))
         return self._replace(held, files, target, [target], *(("root-untrusted", root) for root in left))
 
     def status(self) -> Outcome:
@@ -423,13 +424,15 @@ class Steps:
 
     # Revocation lists
 
-    def _lists(self, held: Held, roots: Sequence[Root]) -> tuple[x509.CertificateRevocationList, ...]:
+    def _lists(
+        self, files: Files, roots: Sequence[Root], left: Sequence[x509.Certificate] = ()
+    ) -> tuple[x509.CertificateRevocationList, ...]:
+        """Those that the mesh has to hold beside these files. left: roots that it trusted before."""
         if not self._request.revocation:
-            return tuple(crl.read(held.files.get(bundle.CA_CRL, b"")))
-        waiting = self._candidate()
-        own = _authorities(held.files, waiting)
-        issued = [*self._request.certificates, *self._issued()]
-        return lists.needed(held.files, own, roots, issued, self._request.crls, self._now)
+            return tuple(crl.read(files.get(bundle.CA_CRL, b"")))
+        own = _authorities(files, self._candidate())
+        issued = [*self._request.certificates, *self._issued(), *left]
+        return lists.needed(files, own, roots, issued, self._request.crls, self._now)
 
     def _issued(self, mesh: str | None = None) -> list[x509.Certificate]:
         """Roots and CAs of the ledger: also of meshes that do not answer in this run; or those of one mesh."""

@@ -112,10 +112,20 @@ def test_lists_under_a_root_that_is_left_go() -> None:
     files = transition.trust(FILES, [NEXT.certificate], ())
     held = needed(files, both, own=[EAST, successor], issued=[WEST.certificate, OURS.certificate])
     assert issuers(held, OURS, EAST, WEST, NEXT, successor) == [0, 1, 2, 3, 4]
-    files = holding(*held, files=transition.sign(files, successor, NEXT.certificate, renewal=False))
+    files = transition.sign(files, successor, NEXT.certificate, renewal=False)
+    files = holding(*held, files=transition.untrust(files, NEXT.certificate, ()))
     known = [OURS.certificate, WEST.certificate, EAST.certificate]
     left = needed(files, both[1:], own=[successor], issued=known, given=[])
     assert issuers(left, OURS, EAST, WEST, NEXT, successor) == [3, 4]
+
+
+def test_lists_under_a_root_of_another_custody_stay_as_long_as_it_is_trusted() -> None:
+    """Others may still sign under it."""
+    successor = forge.intermediate(NEXT)
+    files = transition.sign(transition.trust(FILES, [NEXT.certificate], ()), successor, NEXT.certificate, renewal=False)
+    files = holding(*needed(), files=files)
+    found = needed(files, (Root(NEXT.certificate, signed(NEXT)),), own=[successor], given=[])
+    assert issuers(found, OURS, EAST, WEST, NEXT, successor) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("held", [True, False])

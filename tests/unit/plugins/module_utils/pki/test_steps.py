@@ -307,7 +307,21 @@ def test_all_meshes_move_to_the_root_of_another_custody_and_believe_each_other_a
             assert meshes.step(mesh, name, adopt=True, settle=timedelta(0)).changed
             assert meshes.all_believe() == [], f"after {name} at {mesh}"
     assert [meshes.findings(mesh) for mesh in meshes.clusters] == [()] * 3
-    meshes.site()  # the first mesh still has lists of CAs that the others have left since
+    assert meshes.site() == set()
+
+
+@pytest.mark.parametrize("reached", range(1, 5))
+@pytest.mark.parametrize("alone", [True, False])
+def test_such_a_move_goes_on_where_it_was_stopped_and_they_believe_each_other_all_the_way(meshes, reached, alone):
+    """alone: only the first mesh has taken the last step."""
+    meshes.store = MemoryStore()
+    done = [(name, mesh) for name in ROTATION[:reached] for mesh in meshes.clusters]
+    for name, mesh in done[:-2] if alone else done:
+        meshes.step(mesh, name, adopt=True, settle=timedelta(0))
+    for name in ROTATION:
+        for mesh in meshes.clusters:
+            meshes.step(mesh, name, adopt=True, settle=timedelta(0))
+            assert meshes.all_believe() == [], f"after {name} at {mesh}"
     assert meshes.site() == set()
 
 
