@@ -132,9 +132,9 @@ def write(cluster: Cluster, held: Held, files: Mapping[str, bytes], name: str = 
         raise _beaten(cluster, name)
     conflict: ConflictError | None = None
     try:
-        if force and held.files.keys() - files.keys():  # only who owns a field removes it, by not applying it again
-            taken_over = dict.fromkeys(held.files.keys() - files.keys(), b"to be removed")
-            body = _body(name, seen, {**held.files, **taken_over})
+        if force and (gone := held.files.keys() - files.keys()):
+            # only who owns a field removes it, by not applying it again
+            body = _body(name, seen, {**held.files, **dict.fromkeys(gone, b"to be removed")})
             seen = cluster.apply(SECRETS, body, manager=FIELD_MANAGER, force=True)
         cluster.apply(SECRETS, _body(name, seen, files), manager=FIELD_MANAGER, force=force)
     except ConflictError as error:  # also what a repeated request gets whose first answer was lost

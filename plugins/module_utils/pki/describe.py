@@ -128,12 +128,9 @@ def refers_to(reference: x509.AuthorityKeyIdentifier, issuer: x509.Certificate) 
 
     It may say the issuer's key identifier, and the issuer and the serial number of the issuer's certificate.
     """
-    try:
-        own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:
-        own = None
+    own = key_id(issuer)
     return (
-        (own is None or reference.key_identifier in (None, own))
+        (own is None or reference.key_identifier in (None, bytes.fromhex(own)))
         and reference.authority_cert_issuer in (None, [x509.DirectoryName(issuer.issuer)])
         and reference.authority_cert_serial_number in (None, issuer.serial_number)
     )

@@ -13,6 +13,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle,
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.cacerts import NAMESPACE, SECRET, SELF_SIGNED
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import Root
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import fingerprint, signed_by
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.finding import Finding
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.request import RefusedError, Request
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.transition import Files, State
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import (
@@ -30,7 +31,7 @@ _RESTORE = (
     "Restore that place from its backup, or name the right one in the variables of role multimesh.istio.shared_root_ca."
 )
 _LEFT_BEHIND = frozenset({"foreign-root", "shared-root-missing", "name-constraint"})
-"""What may be wrong with a bundle of a mesh that is being adopted, once its CA is under the shared root."""
+"""What may be wrong with an adopted mesh once its CA is under the shared root, beside all that is about old roots."""
 _BROKEN = frozenset(
     {
         "missing-file",
@@ -214,11 +215,14 @@ def _refuse(
     request: Request, files: Files, roots: Sequence[Root], now: datetime, tolerated: set[str], reason: str, way_out: str
 ) -> None:
     found = verify_bundle(files, expectation(request, roots), now)
+    findings = [one for one in found if one.name not in tolerated]
     if request.adopt:
         signer = State.of(files).signer
         arrived = signer is not None and any(signed_by(signer, root.certificate) for root in roots)
-        lived_with = {one for one in found if not arrived or one.name in _LEFT_BEHIND or one.where == bundle.ROOT_CERT}
-        tolerated = tolerated | {one.name for one in lived_with} - _BROKEN
-    findings = [one for one in found if one.name not in tolerated]
+        findings = [one for one in findings if one.name in _BROKEN or (arrived and not _is_left_behind(one))]
     if findings:
         raise RefusedError(reason, way_out, findings)
+
+
+def _is_left_behind(finding: Finding) -> bool:
+    return finding.name in _LEFT_BEHIND or finding.where == bundle.ROOT_CERT

@@ -126,7 +126,7 @@ def _held(active: Secrets, warming: Secrets) -> Held:
 
 
 def _trust(roots: bytes, crls: bytes) -> Trust:
-    lists = [HeldCrl(_authority_key_id(crl) or "", crl_file.number(crl)) for crl in crl_file.read(crls)]
+    lists = [HeldCrl(crl_file.issuer_key_id(crl), crl_file.number(crl)) for crl in crl_file.read(crls)]
     return Trust(frozenset(fingerprint(parse(der)) for der in _certificates(roots)), frozenset(lists))
 
 
@@ -160,9 +160,9 @@ def _trust_domains(certificate: x509.Certificate) -> frozenset[str]:
     return frozenset(uri.netloc for uri in uris if uri.scheme == "spiffe")
 
 
-def _authority_key_id(item: x509.Certificate | x509.CertificateRevocationList) -> str | None:
+def _authority_key_id(certificate: x509.Certificate) -> str | None:
     try:
-        found = item.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
     except x509.ExtensionNotFound:
         return None
     return None if found is None else found.hex()

@@ -48,7 +48,7 @@ class Target:
     placed: bool
     running: bool
     leaving: bool
-    takes_roots: bool = True
+    takes_roots: bool
     takes_lists: bool = True
     unsupported: str = ""
 
@@ -76,7 +76,7 @@ def proxy(pod: Body) -> Target | None:
         kind,
         _CONTAINER,
         _admin_port(environment),
-        takes_roots=environment.get(PROXY_TAKES_ROOTS, "").lower() == "true",
+        takes_roots=_is_on(environment, PROXY_TAKES_ROOTS),
         takes_lists=any(mount.get("mountPath") == LISTS for mount in container.get("volumeMounts") or []),
         unsupported=unsupported,
     )
@@ -87,8 +87,7 @@ def replica(pod: Body) -> Target | None:
     if _has_ended(pod):
         return None
     own: Body = next((one for one in pod["spec"].get("containers") or [] if one["name"] == _DISCOVERY), {})
-    takes_roots = _environment(own).get(ISTIOD_TAKES_ROOTS, "").lower() == "true"
-    return _target(pod, "istiod", _DISCOVERY, ISTIOD_PORT, takes_roots=takes_roots)
+    return _target(pod, "istiod", _DISCOVERY, ISTIOD_PORT, takes_roots=_is_on(_environment(own), ISTIOD_TAKES_ROOTS))
 
 
 def _target(
@@ -121,6 +120,10 @@ def _target(
 
 def _environment(container: Body) -> dict[str, str]:
     return {str(one["name"]): str(one.get("value") or "") for one in container.get("env") or []}
+
+
+def _is_on(environment: Mapping[str, str], name: str) -> bool:
+    return environment.get(name, "").lower() == "true"
 
 
 def _has_ended(pod: Body) -> bool:

@@ -281,9 +281,16 @@ class Rollout:
         entries = (asked.get(target.incarnation) or self._settled.get(target.incarnation) for target in found)
         return tuple(filter(None, entries))
 
+    def _unsupported(self, target: Target) -> str:
+        if target.unsupported or target.takes_roots or not self._settings.takes_roots:
+            return target.unsupported
+        if target.kind == "istiod":
+            return f"it refuses another root without {targets.ISTIOD_TAKES_ROOTS}=true"
+        return f"it takes no other root while it runs without {targets.PROXY_TAKES_ROOTS}=true"
+
     def _replica(self, target: Target, moment: datetime | None) -> Entry | None:
-        if self._settings.takes_roots and not target.takes_roots:
-            return Entry(target, "unsupported", f"it refuses another root without {targets.ISTIOD_TAKES_ROOTS}=true")
+        if reason := self._unsupported(target):
+            return Entry(target, "unsupported", reason)
         try:
             leaf = self._asker.replica(target)
         except _STOPPING:
@@ -296,12 +303,8 @@ class Rollout:
         return Entry(target, "waiting" if reason else "ready", reason, Held(leaves=(leaf,)))
 
     def _proxy(self, target: Target) -> Entry | None:
-        if target.unsupported:
-            return Entry(target, "unsupported", target.unsupported)
-        if self._settings.takes_roots and not target.takes_roots:
-            return Entry(
-                target, "unsupported", f"it takes no other root while it runs without {targets.PROXY_TAKES_ROOTS}=true"
-            )
+        if reason := self._unsupported(target):
+            return Entry(target, "unsupported", reason)
         not_started = Entry(target, "ready", "it does not run; when it starts it takes what istiod has")
         if not target.placed:
             return not_started
