@@ -13,6 +13,7 @@ SEED = int(os.environ.get("MULTIMESH_FUZZ_SEED", "1"))
 
 
 def test_no_spoiled_bundle_raises_or_is_accepted_when_a_verifier_refuses_it() -> None:
+    print(f"seed {SEED}")
     total = campaign.run(SEED, COUNT, os.cpu_count() or 2, print)
     print(table(total))
     assert (total.cases, total.failures) == (COUNT, [])

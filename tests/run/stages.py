@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -124,16 +125,9 @@ def e2e() -> list[Check]:
     return [pytest("e2e", "pytest", "-m", "not long", "tests/e2e", *(f"--ignore={folder}" for folder in API_TESTS))]
 
 
-def count_fuzz(_code: int, output: str) -> Counts:
-    """Counts of ``tests.fuzz`` from the last line of its table."""
-    found = re.search(r"^(\d+) cases, \d+ accepted, (\d+) failures$", output, re.MULTILINE)
-    cases, failures = map(int, found.groups()) if found else (0, 1)
-    return Counts(cases - failures, failures)
-
-
-def fuzz(count: int, *arguments: str) -> list[Check]:
+def fuzz(stage: str, variables: Mapping[str, str] | None = None) -> list[Check]:
     """Spoiled bundles, and what real verifiers say of those that are accepted."""
-    return [Check("fuzz", ["python", "-m", "tests.fuzz", f"--count={count}", *arguments], count_fuzz)]
+    return [pytest(stage, "fuzz", "-s", "tests/fuzz", variables=variables)]
 
 
 def soak() -> list[Check]:
@@ -142,6 +136,8 @@ def soak() -> list[Check]:
         "MULTIMESH_KILLS": "20",
         "MULTIMESH_KILL_POINTS": "all",
         "MULTIMESH_ROTATION_REQUESTS": "1000000",
+        "MULTIMESH_FUZZ": "1000000",
+        "MULTIMESH_FUZZ_SEED": str(secrets.randbelow(2**31)),
     }
     tests = {
         "trust": [
@@ -160,7 +156,7 @@ def soak() -> list[Check]:
             for name, files in tests.items()
         ),
         pytest("soak", "properties", "tests/unit", "--hypothesis-profile=default", variables=variables),
-        *fuzz(1_000_000),
+        *fuzz("soak", variables),
     ]
 
 
@@ -171,7 +167,7 @@ STAGES: dict[str, Callable[[], list[Check]]] = {
     "oldest": lambda: matrix("oldest"),
     "newest": lambda: matrix("newest"),
     "sanity": sanity,
-    "fuzz": lambda: fuzz(5000, "--seed=1"),
+    "fuzz": lambda: fuzz("fuzz"),
     "api": api,
     "molecule": molecule,
     "e2e": e2e,
