@@ -70,8 +70,22 @@ class Extension:
         return der.sequence(der.oid(self.oid), flags[self.critical], der.wrap(der.OCTET_STRING, self.value))
 
 
+class Extended:
+    """What has extensions."""
+
+    extensions: list[Extension]
+
+    def find(self, oid: str) -> Extension:
+        """The first extension of a kind, added if there is none."""
+        for extension in self.extensions:
+            if extension.oid == oid:
+                return extension
+        self.extensions.append(Extension(oid, b"\x30\x00"))
+        return self.extensions[-1]
+
+
 @dataclass
-class Plan:
+class Plan(Extended):
     """What a certificate says. Fields of bytes hold whole elements.
 
     key: the subject's. public: SubjectPublicKeyInfo if it is not simply that of the key.
@@ -98,14 +112,6 @@ class Plan:
     outer: bytes | None = None
     tail: bytes = b""
     reshape: list[Callable[[der.Node], der.Node]] = field(default_factory=list)
-
-    def find(self, oid: str) -> Extension:
-        """The first extension of a kind, added if there is none."""
-        for extension in self.extensions:
-            if extension.oid == oid:
-                return extension
-        self.extensions.append(Extension(oid, b"\x30\x00"))
-        return self.extensions[-1]
 
     def drop(self, oid: str) -> None:
         """Remove all extensions of a kind."""

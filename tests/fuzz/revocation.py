@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tests.fuzz import der, keyring
-from tests.fuzz.plan import HASHES, ISSUER_ID, Extension, Plan, algorithm_identifier, moment
+from tests.fuzz.plan import HASHES, ISSUER_ID, Extended, Extension, Plan, algorithm_identifier, moment
 
 NUMBER, REASON, DELTA, POINT = "2.5.29.20", "2.5.29.21", "2.5.29.27", "2.5.29.28"
 
@@ -31,7 +31,7 @@ class Revoked:
 
 
 @dataclass
-class ListPlan:
+class ListPlan(Extended):
     """What a revocation list says. Fields of bytes hold whole elements.
 
     signer: the CA whose list it is. issuer: name of it, if not simply that. ends: empty for a list without end.
@@ -49,14 +49,6 @@ class ListPlan:
     inner: bytes | None = None
     outer: bytes | None = None
     reshape: list[Callable[[der.Node], der.Node]] = field(default_factory=list)
-
-    def find(self, oid: str) -> Extension:
-        """The first extension of a kind, added if there is none."""
-        for extension in self.extensions:
-            if extension.oid == oid:
-                return extension
-        self.extensions.append(Extension(oid, b"\x30\x00"))
-        return self.extensions[-1]
 
     def sign(self) -> bytes:
         """The list, signed."""

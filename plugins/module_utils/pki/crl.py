@@ -27,6 +27,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.bundle import 
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import Revocation
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import iso, refers_to, shown, signed_by
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.finding import Finding
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.form import list_defects
 
 with contextlib.suppress(ImportError):  # the modules report a missing library
     from cryptography import x509
@@ -138,10 +139,6 @@ def describe(crl: x509.CertificateRevocationList, now: datetime) -> dict[str, An
 # The file
 
 
-_VERSION_2 = re.compile(rb"\x30(?:[\x00-\x7f]|\x81.|\x82..|\x83...|\x84....)\x02\x01\x01", re.DOTALL)
-"""How a list of version 2 begins: a sequence of some length, then the integer 1 (RFC 5280, 5.1.2.1)."""
-
-
 def parse(der: bytes) -> x509.CertificateRevocationList:
     """Parse one list and every part of it that is used here.
 
@@ -156,10 +153,11 @@ def parse(der: bytes) -> x509.CertificateRevocationList:
             for entry in crl:
                 for part in ("serial_number", "revocation_date_utc", "extensions"):
                     getattr(entry, part)
+            defects = list(list_defects(crl))
     except Exception as error:  # noqa: BLE001
         raise UnreadableCrl(f"not a revocation list that can be parsed ({type(error).__name__})") from None
-    if not _VERSION_2.match(crl.tbs_certlist_bytes):
-        raise UnreadableCrl("a revocation list of version 1, and istiod reads none of a file with one")
+    if defects:
+        raise UnreadableCrl(f"a revocation list for which istiod reads none of the file: {', '.join(defects)}")
     return crl
 
 

@@ -1,19 +1,23 @@
 # SPDX-FileCopyrightText: the multimesh.istio authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Forms of certificates that some verifier refuses: every case here was accepted before tests/fuzz found it."""
+"""Forms that some verifier refuses: every case here was accepted before tests/fuzz found it."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from ansible_collections.multimesh.istio.plugins.module_utils.pki import crl
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import parse
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.form import form_findings
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.fuzz import der, keyring, plan
+from tests.fuzz import der, keyring, plan, revocation
 from tests.fuzz.plan import Extension, Plan
 from tests.unit.plugins.module_utils.pki.forge import DAY, NOW
 
@@ -144,3 +148,68 @@ def test_nothing_is_raised_and_every_finding_can_be_printed() -> None:
         certificate = None
     texts = [str(finding) for finding in form_findings(certificate, "ca-cert.pem")] if certificate else []
     assert all(text.isprintable() and len(text) < 500 for text in texts)
+
+
+def revocation_list() -> revocation.ListPlan:
+    return revocation.revocation_list(authority(), NOW - DAY, NOW + timedelta(days=90))
+
+
+def test_a_list_of_usual_form_is_read() -> None:
+    usual = revocation_list()
+    usual.issuer = plan.name(("2.5.4.3", der.PRINTABLE, b"a"))
+    assert crl.number(crl.parse(usual.sign())) == 3
+
+
+def with_unused_bit(every: Iterator[bytes]) -> bytes:
+    """The first whose last bit is 0, with a signature that leaves that bit out."""
+    tree = der.parse(next(signed for signed in every if not signed[-1] & 1))
+    assert tree.children
+    signature = tree.children[2]
+    signature.content = b"\x01" + signature.content[1:]
+    return tree.encode()
+
+
+def test_all_bits_of_a_signature_count() -> None:
+    signer, lists = authority(), revocation_list()
+    cas = (replace(signer, serial=der.integer(number)).sign(signer) for number in range(1, 100))
+    assert {finding.name for finding in form_findings(parse(with_unused_bit(cas)), "ca-cert.pem")} == {"form"}
+    numbers = (Extension(revocation.NUMBER, der.integer(number)) for number in range(1, 100))
+    with pytest.raises(crl.UnreadableCrl, match="bits of the last octet"):
+        crl.parse(with_unused_bit(replace(lists, extensions=[number]).sign() for number in numbers))
+
+
+@pytest.mark.parametrize(("number", "expected"), [(2**31 - 1, set()), (2**31, {"form"})])
+def test_numbers_of_identifiers_are_as_long_as_go_reads(number: int, expected: set[str]) -> None:
+    kind = f"1.2.{number}"
+    for extension in (Extension(kind, b"anything"), Extension("2.5.29.37", der.sequence(der.oid(kind)))):
+        spoiled = authority()
+        spoiled.extensions.append(extension)
+        assert names(spoiled) == expected
+    spoiled = authority()
+    spoiled.subject = plan.name((kind, der.UTF8, b"a"))
+    assert names(spoiled) == expected
+    lists = revocation_list()
+    lists.extensions.append(Extension(kind, b"anything"))
+    with contextlib.nullcontext() if not expected else pytest.raises(crl.UnreadableCrl, match="more than 31 bits"):
+        crl.parse(lists.sign())
+
+
+def test_a_list_of_version_1_is_refused() -> None:
+    spoiled = revocation_list()
+    spoiled.version, spoiled.extensions = b"", []
+    with pytest.raises(crl.UnreadableCrl, match="version 1"):
+        crl.parse(spoiled.sign())
+
+
+def test_the_issuer_of_a_list_is_a_name_that_all_can_read() -> None:
+    spoiled = revocation_list()
+    spoiled.issuer = plan.name(("2.5.4.3", 0x17, b"261121000000Z"))
+    with pytest.raises(crl.UnreadableCrl, match=r"its issuer has a string of another kind \(tag 23\)"):
+        crl.parse(spoiled.sign())
+
+
+def test_the_authority_key_identifier_of_a_list_is_not_critical() -> None:
+    spoiled = revocation_list()
+    spoiled.find(plan.ISSUER_ID).critical = True
+    with pytest.raises(crl.UnreadableCrl, match="authority key identifier is critical"):
+        crl.parse(spoiled.sign())
