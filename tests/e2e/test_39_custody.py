@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.canary import Canary, Watch
 from tests.e2e import scenario
+from tests.e2e.custody.server import as_policy, documented_policy, running
 from tests.e2e.load import Load
 from tests.e2e.scenario import MESHES
 from tests.e2e.support import Run, cacerts, known_secrets
@@ -39,7 +41,7 @@ def plain(content: bytes, passphrase: str) -> bytes:
 class InSecret:
     """In a Secret of one of the clusters."""
 
-    def __init__(self, federation, _folder: Path) -> None:
+    def __init__(self, federation, _folder: Path, _stack: ExitStack) -> None:
         self.federation = federation
         self.variables = {
             "shared_root_ca_custody": "secret",
@@ -61,7 +63,7 @@ class InSecret:
 class Offline:
     """On a machine that the run does not reach."""
 
-    def __init__(self, federation, folder: Path) -> None:
+    def __init__(self, federation, folder: Path, _stack: ExitStack) -> None:
         self.federation = federation
         self.folder = folder / "custody"
         self.machine = Machine(folder / "machine", PASSPHRASE)
@@ -90,10 +92,36 @@ class Offline:
         return Canary(keys, {"passphrase": PASSPHRASE})
 
 
+class InVault:
+    """In a secrets engine of a real Vault server, with a token that may do what is documented and nothing else."""
+
+    def __init__(self, federation, folder: Path, stack: ExitStack) -> None:
+        self.federation = federation
+        vault = stack.enter_context(running(folder / "vault"))
+        mount = vault.mount()
+        self.token = vault.token_for(as_policy(documented_policy(mount)))
+        self.variables = {
+            "shared_root_ca_custody": "vault",
+            "shared_root_ca_passphrase": "",
+            "shared_root_ca_directory": str(folder / "ledger"),
+            "shared_root_ca_vault_url": vault.url,
+            "shared_root_ca_vault_ca_cert": vault.ca_cert,
+            "shared_root_ca_vault_token": self.token,
+            "shared_root_ca_vault_mount": mount,
+            "shared_root_ca_vault_generate": True,
+        }
+
+    def played(self, *arguments: str) -> Run:
+        return self.federation.play(*arguments).ok()
+
+    def secrets(self) -> Canary:
+        return Canary({}, {"token": self.token})
+
+
 class InFile:
     """Back where it was: an encrypted file."""
 
-    def __init__(self, federation, _folder: Path) -> None:
+    def __init__(self, federation, _folder: Path, _stack: ExitStack) -> None:
         self.federation = federation
         self.variables: dict[str, str] = {}
 
@@ -104,18 +132,22 @@ class InFile:
         return known_secrets(self.federation)
 
 
-@pytest.fixture(scope="module", params=[InSecret, Offline, InFile], ids=lambda kind: kind.__name__)
+@pytest.fixture(scope="module", params=[InSecret, Offline, InVault, InFile], ids=lambda kind: kind.__name__)
 def moved(request, federation, tmp_path_factory):
     """All meshes under a root of another custody."""
     federation.write_inventory(scenario.hosts())
-    custody = request.param(federation, tmp_path_factory.mktemp("custody"))
-    before = {mesh: cacerts(federation, mesh).roots for mesh in MESHES}
-    options = ("-e", json.dumps(custody.variables))
-    adopt = ("adopt", "-vvvv", "--diff", "-e", json.dumps({"adopt_meshes": MESHES}), *options)
-    with Load(federation, itertools.permutations(MESHES, 2), qps=10) as load, Watch(federation.temporary) as watch:
-        run = custody.played(*adopt)
-    print(f"{load.total} requests, failed: {load.failed or 'none'}", *load.failures, sep="\n")
-    return SimpleNamespace(custody=custody, options=options, before=before, load=load, run=run, watch=watch)
+    folder = tmp_path_factory.mktemp("custody")
+    with ExitStack() as stack:
+        custody = request.param(federation, folder, stack)
+        variables = folder / "variables.yml"  # as arguments they could be read by everybody on this machine
+        variables.write_text(json.dumps(custody.variables))
+        options = ("-e", f"@{variables}")
+        before = {mesh: cacerts(federation, mesh).roots for mesh in MESHES}
+        adopt = ("adopt", "-vvvv", "--diff", "-e", json.dumps({"adopt_meshes": MESHES}), *options)
+        with Load(federation, itertools.permutations(MESHES, 2), qps=10) as load, Watch(federation.temporary) as watch:
+            run = custody.played(*adopt)
+        print(f"{load.total} requests, failed: {load.failed or 'none'}", *load.failures, sep="\n")
+        yield SimpleNamespace(custody=custody, options=options, before=before, load=load, run=run, watch=watch)
 
 
 def test_the_meshes_move_while_they_call_each_other(federation, moved):

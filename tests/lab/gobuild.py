@@ -29,6 +29,8 @@ class Module:
     """What building takes with empty caches on two cores, beside the other modules."""
     stamps: tuple[str, ...] = ()
     """`variable=value` set by the linker (`-X`)."""
+    tags: tuple[str, ...] = ()
+    """Build tags."""
 
 
 KUBERNETES = Module(
@@ -77,6 +79,14 @@ TOOLS = Module(
     expected_seconds=150,
     stamps=(f"helm.sh/helm/v3/internal/version.version=v{versions.HELM}",),
 )
+VAULT = Module(
+    name="vault",
+    folder=LAB / "go/vault",
+    programs=("github.com/hashicorp/vault",),
+    expected_seconds=420,
+    tags=("minimal",),
+)
+"""No part of a cluster: built by the tests that need it."""
 APP = Module(
     name="app",
     folder=LAB / "app",
@@ -88,6 +98,7 @@ APP = Module(
 def ensure(module: Module, afterwards: Callable[[Path], None] | None = None) -> Path:
     """The folder with the programs of `module` in `bin/`; `afterwards(folder)` may add to a folder just built."""
     flags = ["-trimpath", "-ldflags", " ".join(["-s", "-w", *(f"-X {stamp}" for stamp in module.stamps)])]
+    flags += ["-tags", ",".join(module.tags)] if module.tags else []
 
     def build(folder: Path) -> None:
         names = ", ".join(program.rpartition("/")[2] for program in module.programs)

@@ -146,6 +146,7 @@ def soak() -> list[Check]:
             "test_36_adoption.py",
             "test_38_renewal.py",
             "test_39_custody.py",
+            "custody",
         ],
         "kills": ["test_50_failures.py"],
         "interruptions": ["api/test_interruptions.py"],

@@ -385,9 +385,7 @@ class VaultRoots(ExternalRoots):
         """Of a run that was killed while it retired this root."""
         entries = [one for one in self.ledger() if one.action == "root-retired" and one.fingerprint == root]
         if self._engine.destroy and entries and entries[-1].note.startswith(_KEY_NOTE):
-            path = self._path(f"key/{entries[-1].note.removeprefix(_KEY_NOTE)}")
-            if self._api.read(path) is not None:
-                self._api.delete(path)
+            self._api.delete(self._path(f"key/{entries[-1].note.removeprefix(_KEY_NOTE)}"))
 
     def _path(self, below: str) -> str:
         return f"{self._engine.mount.strip('/')}/{below}"
