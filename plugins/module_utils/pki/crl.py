@@ -153,11 +153,11 @@ def parse(der: bytes) -> x509.CertificateRevocationList:
             for entry in crl:
                 for part in ("serial_number", "revocation_date_utc", "extensions"):
                     getattr(entry, part)
-            defects = list(list_defects(crl))
+            defect = next(list_defects(crl), None)
     except Exception as error:  # noqa: BLE001
         raise UnreadableCrl(f"not a revocation list that can be parsed ({type(error).__name__})") from None
-    if defects:
-        raise UnreadableCrl(f"a revocation list for which istiod reads none of the file: {', '.join(defects)}")
+    if defect:
+        raise UnreadableCrl(f"a revocation list for which istiod reads none of the file: {defect}")
     return crl
 
 
