@@ -12,7 +12,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.multimesh.istio.plugins.modules import trust_rollout
+from ansible_collections.multimesh.istio.plugins.plugin_utils.module_action import ModuleAction
 
 SLICE = 10
 """Seconds between two lines at least."""
@@ -20,12 +21,12 @@ SLICE = 10
 _DEFAULT_TIMEOUT = 120
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # which ships no types
-    """Options are the module's; ``timeout`` is split into slices. Only ``changed`` and ``hurried`` add up."""
+class ActionModule(ModuleAction):
+    """``timeout`` is split into slices. Only ``changed`` and ``hurried`` add up."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
+    MODULE = trust_rollout
+
+    def module_result(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         try:
             timeout = int(arguments.get("timeout", _DEFAULT_TIMEOUT))
         except (TypeError, ValueError):
@@ -35,7 +36,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # which ships no types
         begin = time.monotonic()
         changed, hurried, said = False, dict[str, None](), ""
         while True:
-            outcome: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars)
+            outcome = super().module_result(arguments, task_vars)
             changed = changed or bool(outcome.get("changed"))
             hurried |= dict.fromkeys(outcome.get("hurried", []))
             passed = time.monotonic() - begin
@@ -47,4 +48,4 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # which ships no types
             arguments["timeout"] = min(SLICE, max(1, round(timeout - passed)))
         if "ready" in outcome:
             outcome |= {"changed": changed, "hurried": list(hurried), "seconds": int(passed)}
-        return result | outcome
+        return outcome

@@ -199,10 +199,23 @@ from ansible_collections.multimesh.istio.plugins.module_utils.applyset.apply imp
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.diff import differences
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.parent import parent_key
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.plan import Plan
-from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import CONNECTION_OPTIONS, Connection
+from ansible_collections.multimesh.istio.plugins.module_utils.task import Task, TaskError, serve
 
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
+    **CONNECTION_OPTIONS,
+    "name": {"type": "str", "required": True},
+    "namespace": {"type": "str", "default": "istio-system"},
+    "objects": {"type": "list", "elements": "dict"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "field_manager": {"type": "str", "default": "multimesh.istio"},
+    "force_conflicts": {"type": "bool", "default": False},
+    "concurrency": {"type": "int", "default": 8},
+    "crd_timeout": {"type": "int", "default": 60},
+    "assume_namespaces": {"type": "list", "elements": "str", "default": []},
+}
+REQUIRED_IF = [("state", "present", ["objects"])]
 SORTS = ("get", "list", "dry_run", "write")
 
 
@@ -223,11 +236,11 @@ def secret_values(objects: list[Any]) -> set[str]:
     return {text for text in written if len(text) >= 8}
 
 
-def run(module: AnsibleModule) -> dict[str, Any]:
-    options = module.params
+def run(task: Task) -> dict[str, Any]:
+    options = task.options
     if options["state"] == "present" and options["objects"] is None:
         # required_if lets an explicit null pass, and a template that gave nothing must not remove everything
-        module.fail_json(msg="objects is null. Give a list; an empty one removes every object, state absent the set.")
+        raise TaskError("objects is null. Give a list; an empty one removes every object, state absent the set.")
     settings = Settings(
         manager=options["field_manager"],
         force_conflicts=options["force_conflicts"],
@@ -239,45 +252,25 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     client = Client.connect(Connection.from_options(options, os.environ), options["concurrency"])
     applyset = ApplySet(client, parent_key(options["namespace"], options["name"]), settings)
     objects = options["objects"] if options["state"] == "present" else None
-    module.no_log_values.update(secret_values(objects or []))
-    prepared = applyset.prepare(objects, check_mode=module.check_mode, whole=module._diff)
-    plan = prepared.shown if module.check_mode else applyset.carry_out(prepared)
-    for warning in client.warnings:
-        module.warn(f"{client.mesh}: {warning}")
+    task.secrets.update(secret_values(objects or []))
+    try:
+        prepared = applyset.prepare(objects, check_mode=task.check_mode, whole=task.diff)
+        plan = prepared.shown if task.check_mode else applyset.carry_out(prepared)
+    except ApplyError as error:
+        raise TaskError(str(error), changed=not error.done.empty, done=summary(error.done)) from None
+    task.warnings.extend(f"{client.mesh}: {warning}" for warning in client.warnings)
     result: dict[str, Any] = {
         "changed": not plan.empty,
         "plan": summary(plan),
         "requests": {sort: client.requests[sort] for sort in SORTS},
     }
-    if module._diff:
+    if task.diff:
         result["diff"] = differences(plan, settings.manager)
     return result
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            **CONNECTION_OPTIONS,
-            "name": {"type": "str", "required": True},
-            "namespace": {"type": "str", "default": "istio-system"},
-            "objects": {"type": "list", "elements": "dict"},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "field_manager": {"type": "str", "default": "multimesh.istio"},
-            "force_conflicts": {"type": "bool", "default": False},
-            "concurrency": {"type": "int", "default": 8},
-            "crd_timeout": {"type": "int", "default": 60},
-            "assume_namespaces": {"type": "list", "elements": "str", "default": []},
-        },
-        required_if=[("state", "present", ["objects"])],
-        supports_check_mode=True,
-    )
-    try:
-        result = run(module)
-    except ApplyError as error:
-        module.fail_json(msg=str(error), changed=not error.done.empty, done=summary(error.done))
-    except MultimeshError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    serve(AnsibleModule(argument_spec=ARGUMENT_SPEC, required_if=REQUIRED_IF, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

@@ -150,30 +150,29 @@ verdicts:
 """
 
 import os
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import CONNECTION_OPTIONS, Connection
+from ansible_collections.multimesh.istio.plugins.module_utils.task import Task, serve
 from ansible_collections.multimesh.istio.plugins.module_utils.verify.run import Settings, verify_edges
 
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
+    **CONNECTION_OPTIONS,
+    "edges": {"type": "list", "elements": "dict", "required": True},
+    "image": {"type": "str", "default": "docker.io/curlimages/curl:8.11.1"},
+    "namespace": {"type": "str", "default": "multimesh-verify"},
+    "revision": {"type": "str", "default": ""},
+    "timeout": {"type": "int", "default": 120},
+    "call_timeout": {"type": "int", "default": 5},
+}
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            **CONNECTION_OPTIONS,
-            "edges": {"type": "list", "elements": "dict", "required": True},
-            "image": {"type": "str", "default": "docker.io/curlimages/curl:8.11.1"},
-            "namespace": {"type": "str", "default": "multimesh-verify"},
-            "revision": {"type": "str", "default": ""},
-            "timeout": {"type": "int", "default": 120},
-            "call_timeout": {"type": "int", "default": 5},
-        },
-        supports_check_mode=True,
-    )
-    options = module.params
-    if module.check_mode:
-        module.exit_json(changed=False, verdicts=[])
+
+def run(task: Task) -> dict[str, Any]:
+    options = task.options
+    if task.check_mode:
+        return {"changed": False, "verdicts": []}
     settings = Settings(
         namespace=options["namespace"],
         image=options["image"],
@@ -181,12 +180,13 @@ def main() -> None:
         timeout_seconds=options["timeout"],
         call_timeout_seconds=options["call_timeout"],
     )
-    try:
-        client = Client.connect(Connection.from_options(options, os.environ))
-        verdicts = verify_edges(client, options["edges"], settings)
-    except MultimeshError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, verdicts=[verdict.as_dict() for verdict in verdicts])
+    client = Client.connect(Connection.from_options(options, os.environ))
+    verdicts = verify_edges(client, options["edges"], settings)
+    return {"changed": False, "verdicts": [verdict.as_dict() for verdict in verdicts]}
+
+
+def main() -> None:
+    serve(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

@@ -299,16 +299,28 @@ mesh:
 import importlib.util
 import os
 from datetime import UTC, datetime
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import CONNECTION_OPTIONS, Connection
-from ansible_collections.multimesh.istio.plugins.module_utils.mesh_info import MeshInfo, Request, read_mesh
+from ansible_collections.multimesh.istio.plugins.module_utils.mesh_info import Request, read_mesh
+from ansible_collections.multimesh.istio.plugins.module_utils.task import Task, TaskError, serve
+
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
+    **CONNECTION_OPTIONS,
+    "exports": {"type": "list", "elements": "dict", "default": []},
+    "gateway_namespace": {"type": "str", "default": "istio-system"},
+    "gateway_selector": {"type": "str", "default": "istio=eastwestgateway"},
+    "read_ca": {"type": "bool", "default": False},
+    "read_remote_secrets": {"type": "bool", "default": False},
+}
 
 
-def run(module: AnsibleModule) -> MeshInfo:
-    options = module.params
+def run(task: Task) -> dict[str, Any]:
+    options = task.options
+    if importlib.util.find_spec("cryptography") is None:  # certificates are described with it
+        raise TaskError(missing_required_lib("cryptography"))
     client = Client.connect(Connection.from_options(options, os.environ), concurrency=16)
     request = Request(
         exports=options["exports"],
@@ -317,30 +329,13 @@ def run(module: AnsibleModule) -> MeshInfo:
         read_ca=options["read_ca"],
         read_remote_secrets=options["read_remote_secrets"],
     )
-    return read_mesh(client, request, datetime.now(UTC))
+    info = read_mesh(client, request, datetime.now(UTC))
+    task.warnings.extend(info.warnings)
+    return {"changed": False, "mesh": info.facts}
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            **CONNECTION_OPTIONS,
-            "exports": {"type": "list", "elements": "dict", "default": []},
-            "gateway_namespace": {"type": "str", "default": "istio-system"},
-            "gateway_selector": {"type": "str", "default": "istio=eastwestgateway"},
-            "read_ca": {"type": "bool", "default": False},
-            "read_remote_secrets": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
-    if importlib.util.find_spec("cryptography") is None:  # certificates are described with it
-        module.fail_json(msg=missing_required_lib("cryptography"))
-    try:
-        info = run(module)
-    except MultimeshError as error:
-        module.fail_json(msg=str(error))
-    for warning in info.warnings:
-        module.warn(warning)
-    module.exit_json(changed=False, mesh=info.facts)
+    serve(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

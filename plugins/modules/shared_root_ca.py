@@ -380,7 +380,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import CONNECTION_OPTIONS, Connection
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import public
@@ -393,6 +392,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.choose
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.keys import KEY_TYPES
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.request import Request
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.steps import Steps
+from ansible_collections.multimesh.istio.plugins.module_utils.task import Task, TaskError, serve
 
 STEPS = [
     "issue",
@@ -408,6 +408,37 @@ STEPS = [
     "status",
     "ledger",
 ]
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
+    **CONNECTION_OPTIONS,
+    **CUSTODY_OPTIONS,
+    "step": {"type": "str", "choices": STEPS, "default": "issue"},
+    "trust_domain": {"type": "str", "required": True},
+    "known_roots": {"type": "list", "elements": "str", "default": []},
+    "target_root": {"type": "str"},
+    "successor_of": {"type": "str"},
+    "certificates": {"type": "list", "elements": "str", "default": []},
+    "crls": {"type": "list", "elements": "str", "default": []},
+    "new_issuers": {"type": "bool", "default": False},
+    "revocation": {"type": "bool", "default": True},
+    "revoke_meshes": {"type": "list", "elements": "str", "default": []},
+    "replace_revoked": {"type": "bool", "default": False},
+    "adopt": {"type": "bool", "default": False},
+    "take_over": {"type": "bool", "default": False},
+    "renew_again": {"type": "bool", "default": False},
+    "settle_seconds": {"type": "int", "default": 180},
+    "permitted_dns_domains": {"type": "list", "elements": "str", "default": ["svc"]},
+    "root_lifetime_days": {"type": "float", "default": 3650},
+    "root_key_type": {"type": "str", "choices": list(KEY_TYPES), "default": "ecdsa-p384", "no_log": False},
+    "intermediate_lifetime_days": {"type": "float", "default": 90},
+    "intermediate_key_type": {
+        "type": "str",
+        "choices": list(KEY_TYPES),
+        "default": "ecdsa-p256",
+        "no_log": False,
+    },
+    "run": {"type": "str", "default": "a run without a name"},
+    "break_lease": {"type": "bool", "default": False},
+}
 
 
 def request_of(options: dict[str, Any], mesh: str) -> Request:
@@ -438,21 +469,23 @@ def request_of(options: dict[str, Any], mesh: str) -> Request:
     )
 
 
-def run(module: AnsibleModule) -> dict[str, Any]:
-    options = module.params
+def run(task: Task) -> dict[str, Any]:
+    options = task.options
+    if importlib.util.find_spec("cryptography") is None:
+        raise TaskError(missing_required_lib("cryptography >= 42.0"))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the keys
     client = Client.connect(Connection.from_options(options, os.environ))
     custody = choose(options, os.environ)
     now = datetime.now(UTC)
-    taken = Steps(client, custody, request_of(options, client.mesh), now, check=module.check_mode)
+    taken = Steps(client, custody, request_of(options, client.mesh), now, check=task.check_mode)
     result: dict[str, Any] = {"changed": False, "trust_domain": options["trust_domain"]}
     try:
         outcome = getattr(taken, options["step"])()
     except SignaturePending as pending:
         return {**result, "changed": True, "pending": str(pending)}
-    for warning in (*outcome.warnings, *(f"{client.mesh}: {warning}" for warning in client.warnings)):
-        module.warn(warning)
+    task.warnings.extend((*outcome.warnings, *(f"{client.mesh}: {warning}" for warning in client.warnings)))
     result |= public.result(outcome, now)
-    if module._diff:
+    if task.diff:
         header = f"{client.mesh}: Secret istio-system/cacerts"
         result["diff"] = {
             "before": outcome.before,
@@ -464,48 +497,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            **CONNECTION_OPTIONS,
-            **CUSTODY_OPTIONS,
-            "step": {"type": "str", "choices": STEPS, "default": "issue"},
-            "trust_domain": {"type": "str", "required": True},
-            "known_roots": {"type": "list", "elements": "str", "default": []},
-            "target_root": {"type": "str"},
-            "successor_of": {"type": "str"},
-            "certificates": {"type": "list", "elements": "str", "default": []},
-            "crls": {"type": "list", "elements": "str", "default": []},
-            "new_issuers": {"type": "bool", "default": False},
-            "revocation": {"type": "bool", "default": True},
-            "revoke_meshes": {"type": "list", "elements": "str", "default": []},
-            "replace_revoked": {"type": "bool", "default": False},
-            "adopt": {"type": "bool", "default": False},
-            "take_over": {"type": "bool", "default": False},
-            "renew_again": {"type": "bool", "default": False},
-            "settle_seconds": {"type": "int", "default": 180},
-            "permitted_dns_domains": {"type": "list", "elements": "str", "default": ["svc"]},
-            "root_lifetime_days": {"type": "float", "default": 3650},
-            "root_key_type": {"type": "str", "choices": list(KEY_TYPES), "default": "ecdsa-p384", "no_log": False},
-            "intermediate_lifetime_days": {"type": "float", "default": 90},
-            "intermediate_key_type": {
-                "type": "str",
-                "choices": list(KEY_TYPES),
-                "default": "ecdsa-p256",
-                "no_log": False,
-            },
-            "run": {"type": "str", "default": "a run without a name"},
-            "break_lease": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
-    if importlib.util.find_spec("cryptography") is None:
-        module.fail_json(msg=missing_required_lib("cryptography >= 42.0"))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the keys
-    try:
-        result = run(module)
-    except MultimeshError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    serve(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

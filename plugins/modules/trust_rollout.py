@@ -240,9 +240,9 @@ proxies:
 import importlib.util
 import os
 from dataclasses import fields, replace
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import (
     CONNECTION_OPTIONS,
@@ -252,59 +252,54 @@ from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection im
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.streams import PodStreams
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.transport import Transport
 from ansible_collections.multimesh.istio.plugins.module_utils.rollout.reader import Reader
-from ansible_collections.multimesh.istio.plugins.module_utils.rollout.wait import Report, Rollout, Settings, wait
+from ansible_collections.multimesh.istio.plugins.module_utils.rollout.wait import Rollout, Settings, wait
 from ansible_collections.multimesh.istio.plugins.module_utils.rollout.wanted import Wanted
+from ansible_collections.multimesh.istio.plugins.module_utils.task import Task, TaskError, serve
+
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
+    **CONNECTION_OPTIONS,
+    "roots": {"type": "list", "elements": "str", "default": []},
+    "only_roots": {"type": "bool", "default": False},
+    "issuer": {"type": "str"},
+    "crls": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"issuer": {"type": "str", "required": True}, "number": {"type": "int"}},
+    },
+    "trust_domain": {"type": "str"},
+    "takes_roots": {"type": "bool", "default": False},
+    "namespaces": {"type": "list", "elements": "str", "default": []},
+    "proxies": {"type": "bool", "default": True},
+    "hurry": {"type": "bool", "default": False},
+    "timeout": {"type": "int", "default": 120},
+    "poll_interval": {"type": "int", "default": 2},
+    "pod_timeout": {"type": "int", "default": 10},
+}
 
 
-def run(module: AnsibleModule) -> tuple[Report, float]:
-    options = module.params
+def run(task: Task) -> dict[str, Any]:
+    options = task.options
+    if importlib.util.find_spec("cryptography") is None:  # certificates are described with it
+        raise TaskError(missing_required_lib("cryptography"))
     connection = Connection.from_options(options, os.environ)
     wanted = Wanted.from_options(connection.mesh, options)
     settings = Settings(**{field.name: options[field.name] for field in fields(Settings)})
-    if module.check_mode:
+    if task.check_mode:
         settings = replace(settings, timeout=0, hurry=False)
     credentials = open_connection(connection, pool_size=4)
     client = Client(Transport(credentials, connection.request_timeout), connection.mesh)
     reader = Reader(PodStreams(credentials, connection.mesh), options["pod_timeout"])
-    return wait(Rollout(client, reader, wanted, settings), settings)
+    report, seconds = wait(Rollout(client, reader, wanted, settings), settings)
+    task.warnings.extend(report.warnings)
+    result = {"changed": bool(report.hurried), "seconds": int(seconds), **report.as_dict()}
+    if not report.ready and not task.check_mode:
+        raise TaskError(report.failure, **result)
+    return result
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            **CONNECTION_OPTIONS,
-            "roots": {"type": "list", "elements": "str", "default": []},
-            "only_roots": {"type": "bool", "default": False},
-            "issuer": {"type": "str"},
-            "crls": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {"issuer": {"type": "str", "required": True}, "number": {"type": "int"}},
-            },
-            "trust_domain": {"type": "str"},
-            "takes_roots": {"type": "bool", "default": False},
-            "namespaces": {"type": "list", "elements": "str", "default": []},
-            "proxies": {"type": "bool", "default": True},
-            "hurry": {"type": "bool", "default": False},
-            "timeout": {"type": "int", "default": 120},
-            "poll_interval": {"type": "int", "default": 2},
-            "pod_timeout": {"type": "int", "default": 10},
-        },
-        supports_check_mode=True,
-    )
-    if importlib.util.find_spec("cryptography") is None:  # certificates are described with it
-        module.fail_json(msg=missing_required_lib("cryptography"))
-    try:
-        report, seconds = run(module)
-    except MultimeshError as error:
-        module.fail_json(msg=str(error))
-    for warning in report.warnings:
-        module.warn(warning)
-    result = {"changed": bool(report.hurried), "seconds": int(seconds), **report.as_dict()}
-    if not report.ready and not module.check_mode:
-        module.fail_json(msg=report.failure, **result)
-    module.exit_json(**result)
+    serve(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

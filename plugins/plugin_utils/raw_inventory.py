@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -67,7 +68,10 @@ def _is_useless(result: dict[str, Any]) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Builtin types only: templated lazily, tagged, marked unsafe or vaulted values become what they stand for."""
+    """What JSON has: templated lazily, tagged, marked unsafe or vaulted values become what they stand for.
+
+    Dates, which YAML makes of text that looks like one, become text again.
+    """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -82,4 +86,6 @@ def plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, float):
         return float(value)
+    if isinstance(value, date):
+        return value.isoformat()
     return value

@@ -21,6 +21,7 @@ from tests.e2e.custody.server import as_policy, documented_policy, running
 from tests.e2e.load import Load
 from tests.e2e.scenario import MESHES
 from tests.e2e.support import Run, cacerts, known_secrets
+from tests.lab import manifests
 from tests.offline_machine import Machine
 
 pytestmark = pytest.mark.long
@@ -43,6 +44,7 @@ class InSecret:
 
     def __init__(self, federation, _folder: Path, _stack: ExitStack) -> None:
         self.federation = federation
+        federation.lab.apply(MANAGEMENT, [manifests.namespace("multimesh-istio", {})])
         self.variables = {
             "shared_root_ca_custody": "secret",
             "shared_root_ca_passphrase": PASSPHRASE,

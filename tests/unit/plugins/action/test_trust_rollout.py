@@ -10,6 +10,7 @@ import yaml
 from ansible.plugins.action import ActionBase
 from ansible_collections.multimesh.istio.plugins.action import trust_rollout
 from ansible_collections.multimesh.istio.plugins.modules import trust_rollout as module
+from ansible_collections.multimesh.istio.plugins.plugin_utils.module_action import ModuleAction
 
 
 class Clock:
@@ -29,9 +30,9 @@ def play(monkeypatch):
         left, clock = list(answers), Clock()
         asked, said = [], []
 
-        def execute(module_args, task_vars):
+        def module_result(_action, arguments, task_vars):
             assert task_vars == {"a": 1}
-            asked.append(dict(module_args))
+            asked.append(dict(arguments))
             clock.now += 10
             return left.pop(0) if len(left) > 1 else left[0]
 
@@ -40,7 +41,7 @@ def play(monkeypatch):
         action = trust_rollout.ActionModule.__new__(trust_rollout.ActionModule)
         action._task = SimpleNamespace(args=arguments)
         action._display = SimpleNamespace(display=said.append)
-        action._execute_module = execute
+        monkeypatch.setattr(ModuleAction, "module_result", module_result)
         return action.run(task_vars={"a": 1}), asked, said
 
     return run
