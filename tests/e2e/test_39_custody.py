@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,6 +83,7 @@ class Offline:
             if run.returncode == 0:
                 return run
             waiting = sorted((self.folder / "requests").glob("*.txt"))
+            print(*(path.name for path in waiting), *re.findall(r'"msg": "(.*)"', run.output), sep="\n")
             assert waiting, run.output[-3000:]
             for text in waiting:
                 assert str(self.folder) in run.output

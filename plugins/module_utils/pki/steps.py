@@ -185,8 +185,7 @@ class Steps:
         if waiting is None or state.signer is None or not self._is_fit(waiting, target):
             return self._outcome(held.files, target, held.files)
         successor = waiting.authority
-        settled = successor.certificate.not_valid_before_utc + BACKDATE + self._request.settle
-        if not self._shall_sign(state.signer, target) or self._now < settled:
+        if not self._shall_sign(state.signer, target) or not self._has_settled(successor.certificate):
             return self._outcome(held.files, target, held.files)
         guards.may_sign(self._request, held.files, successor.certificate, target)
         revoked = guards.is_revoked(state.signer, roots)
@@ -394,6 +393,11 @@ class Steps:
     def _shall_sign(self, signer: x509.Certificate, target: Root) -> bool:
         """Whether a candidate is to take the signer's place now."""
         return self._has_to_go(signer, target) or transition.share_of_life(signer, self._now) >= transition.RENEW_AT
+
+    def _has_settled(self, candidate: x509.Certificate) -> bool:
+        """How long it has been waiting is known no better than by its begin, which others than we date back less."""
+        settle = self._request.settle
+        return not settle or self._now >= candidate.not_valid_before_utc + BACKDATE + settle
 
     def _successor(self, root: Root) -> Authority:
         """A CA under this root. Its key waits in the cluster until it signs, and for its signature if need be."""

@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import cache
 
 import pytest
-from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle, crl, public
+from ansible_collections.multimesh.istio.plugins.module_utils.pki import authority, bundle, crl, public
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import Authority
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.cacerts import CANDIDATE
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import RootProfile
@@ -28,6 +28,12 @@ from tests.unit.plugins.module_utils.pki.fakes import FakeCluster
 from tests.unit.plugins.module_utils.pki.meshes import NOW, PASSPHRASE, ROTATION, Meshes
 
 DAY = timedelta(days=1)
+
+
+def put(cluster, name, files):
+    """A Secret of istio-system with these files."""
+    data = {file: base64.b64encode(content).decode() for file, content in files.items()}
+    cluster.put(f"Secret istio-system/{name}", {"metadata": {"name": name}, "data": data})
 
 
 @pytest.fixture
@@ -194,10 +200,7 @@ def test_a_mesh_under_a_foreign_root_is_led_to_the_shared_one(meshes, bound):
     unbound = forge.Forgery().with_extension("constraints", None).with_extension("names", None)
     ca = forge.intermediate(foreign, "south.mesh") if bound else unbound.sign(foreign)
     meshes.clusters["south"] = cluster = FakeCluster("south")
-    files = {
-        name: base64.b64encode(content).decode() for name, content in bundle.build(ca, foreign.certificate).items()
-    }
-    cluster.put("Secret istio-system/cacerts", {"metadata": {"name": "cacerts"}, "data": files})
+    put(cluster, "cacerts", bundle.build(ca, foreign.certificate))
     for step in ("issue", "prepare", "trust", "sign", "untrust"):
         with pytest.raises(RefusedError, match="not a good CA under the shared root"):
             meshes.step("south", step)
@@ -215,9 +218,7 @@ def test_a_ca_that_the_shared_root_issued_without_a_constraint_is_succeeded_too(
     meshes.clusters["south"] = cluster = FakeCluster("south")
     (kept,) = (content for content in meshes.store.blobs.values() if b"ENCRYPTED PRIVATE KEY" in content)
     ca = unbound.sign(Authority(root.certificate, serialization.load_pem_private_key(kept, PASSPHRASE.encode())))
-    files = bundle.build(ca, root.certificate)
-    data = {name: base64.b64encode(content).decode() for name, content in files.items()}
-    cluster.put("Secret istio-system/cacerts", {"metadata": {"name": "cacerts"}, "data": data})
+    put(cluster, "cacerts", bundle.build(ca, root.certificate))
     with pytest.raises(RefusedError, match="name-constraint"):
         meshes.step("south", "issue")
     adopt(meshes, "south")
@@ -250,9 +251,7 @@ def self_signed():
 @pytest.mark.parametrize("place", ["istio-ca-secret", "cacerts"])
 def test_a_mesh_whose_ca_istiod_made_is_led_to_the_shared_root(meshes, place):
     meshes.clusters["south"] = cluster = FakeCluster("south")
-    files = self_signed() | ({bundle.ISTIO_GENERATED: b""} if place == "cacerts" else {})
-    data = {name: base64.b64encode(content).decode() for name, content in files.items()}
-    cluster.put(f"Secret istio-system/{place}", {"metadata": {"name": place}, "data": data})
+    put(cluster, place, self_signed() | ({bundle.ISTIO_GENERATED: b""} if place == "cacerts" else {}))
     with pytest.raises(RefusedError, match=r"multimesh\.istio\.adopt"):
         meshes.step("south", "issue")
     with pytest.raises(RefusedError, match="adopt: expected true"):
@@ -274,8 +273,7 @@ def test_a_mesh_whose_ca_istiod_made_is_led_to_the_shared_root(meshes, place):
 
 def test_the_first_mesh_of_a_federation_can_be_an_adopted_one():
     meshes = Meshes("south")
-    data = {name: base64.b64encode(content).decode() for name, content in self_signed().items()}
-    meshes.clusters["south"].put("Secret istio-system/istio-ca-secret", {"metadata": {}, "data": data})
+    put(meshes.clusters["south"], "istio-ca-secret", self_signed())
     meshes.step("south", "plug_in", adopt=True)
     with pytest.raises(RefusedError, match=r"holds\s+no root"):
         meshes.step("south", "prepare")
@@ -292,9 +290,7 @@ def test_a_ca_that_is_none_is_not_plugged_in(meshes):
     meshes.clusters["south"] = cluster = FakeCluster("south")
     with pytest.raises(RefusedError, match="this cluster has no CA"):
         meshes.step("south", "plug_in", adopt=True)
-    files = self_signed() | {bundle.CA_CERT: b"junk"}
-    data = {name: base64.b64encode(content).decode() for name, content in files.items()}
-    cluster.put("Secret istio-system/istio-ca-secret", {"metadata": {}, "data": data})
+    put(cluster, "istio-ca-secret", self_signed() | {bundle.CA_CERT: b"junk"})
     with pytest.raises(RefusedError, match=r"would not work(?s:.*)ca-cert\.pem"):
         meshes.step("south", "plug_in", adopt=True)
 
@@ -323,6 +319,15 @@ def test_such_a_move_goes_on_where_it_was_stopped_and_they_believe_each_other_al
             meshes.step(mesh, name, adopt=True, settle=timedelta(0))
             assert meshes.all_believe() == [], f"after {name} at {mesh}"
     assert meshes.site() == set()
+
+
+def test_a_ca_that_begins_when_it_is_made_signs_at_once_when_nobody_has_to_wait(meshes, monkeypatch):
+    """As offline and in Vault, where the certificate is not dated back like here."""
+    monkeypatch.setattr(authority, "BACKDATE", timedelta(0))
+    meshes.store = MemoryStore()
+    for name in ROTATION:
+        assert meshes.all(name, adopt=True, settle=timedelta(0)) == set(meshes.clusters)
+    assert meshes.all_believe() == []
 
 
 def test_a_lost_root_is_replaced_by_adoption(meshes):
