@@ -251,7 +251,8 @@ def self_signed():
 @pytest.mark.parametrize("place", ["istio-ca-secret", "cacerts"])
 def test_a_mesh_whose_ca_istiod_made_is_led_to_the_shared_root(meshes, place):
     meshes.clusters["south"] = cluster = FakeCluster("south")
-    put(cluster, place, self_signed() | ({bundle.ISTIO_GENERATED: b""} if place == "cacerts" else {}))
+    files = self_signed() | ({bundle.ISTIO_GENERATED: b""} if place == "cacerts" else {})
+    put(cluster, place, files)
     with pytest.raises(RefusedError, match=r"multimesh\.istio\.adopt"):
         meshes.step("south", "issue")
     with pytest.raises(RefusedError, match="adopt: expected true"):
