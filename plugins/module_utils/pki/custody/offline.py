@@ -270,6 +270,7 @@ class OfflineRoot(ExternalRoots):
                 f"{self.place}: the root ends {iso(ends)}, and now it is {iso(now)}, so it can sign nothing any more. "
                 "Check this machine's clock, or rotate the root."
             )
+        self._withdraw(f"{held.stem}{NEW}.txt")  # whoever did that once more would have another root
         content = self._written(profile.mesh, request, public_key)
         task = ceremony.sign_intermediate(held.stem, held.root, profile, public_key, content, now)
         shortage = _shortage(held.root, min(now + profile.lifetime, ends))
@@ -301,8 +302,10 @@ class OfflineRoot(ExternalRoots):
 
     def _forget(self, *stems: str) -> None:
         """Take back what was asked for, once it is there."""
-        names = [name for name in self._requests.read() if Path(name).stem in stems]
-        if names:
+        self._withdraw(*(name for name in self._requests.read() if Path(name).stem in stems))
+
+    def _withdraw(self, *names: str) -> None:
+        if not self._requests.read().keys().isdisjoint(names):
             self._requests.update(lambda _blobs: (dict.fromkeys(names), None))
 
 

@@ -130,6 +130,7 @@ def test_the_commands_sign_a_ca_that_is_good(custody: OfflineRoot, machine: Mach
     root = root_of(custody, machine)
     waiting = pending(lambda: ask(custody, root))
     assert waiting.request == str(folder(custody) / "requests" / "east.csr")
+    assert "root-ca-new.txt" not in requests(custody), "nobody makes the root once more"
     (name,) = machine.does(folder(custody), str(waiting))
     assert re.fullmatch(r"signed/east-[0-9a-f]{8}\.crt", name)
     assert machine.output.count("OK") == 2
