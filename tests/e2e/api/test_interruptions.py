@@ -137,20 +137,36 @@ def provisioning(clusters: CaClusters) -> Counter[str]:
     return counts
 
 
+def finish_provisioning(clusters: CaClusters, what: CaRun) -> None:
+    """After a run that was killed: what is there is in order, and kept by the next one."""
+    before = clusters.bundles()
+    assert_in_order(before)
+    assert_kept(before, finish(clusters, what))
+
+
+def kill_and_finish(
+    clusters: CaClusters,
+    requests: Counter[str],
+    subtests: pytest.Subtests,
+    begin: Callable[[CaClusters], CaRun],
+    resume: Callable[[CaClusters, CaRun], None],
+) -> None:
+    """Kill one run after the other, each at another request, and see what the next one makes of it."""
+    kills = 0
+    points = kill_points(requests)
+    for index, late in points:
+        with subtests.test(index=index, late=late):
+            what = begin(clusters)
+            kills += killed(clusters, what, index, late=late)
+            resume(clusters, what)
+    print(f"{kills} of {len(points)} runs were killed")
+    assert kills > len(points) * 0.9
+
+
 def test_provisioning_that_is_killed_is_finished_by_the_next_run(
     clusters: CaClusters, provisioning: Counter[str], subtests: pytest.Subtests
 ) -> None:
-    kills = 0
-    points = kill_points(provisioning)
-    for index, late in points:
-        with subtests.test(index=index, late=late):
-            what = clusters.emptied()
-            kills += killed(clusters, what, index, late=late)
-            before = clusters.bundles()
-            assert_in_order(before)
-            assert_kept(before, finish(clusters, what))
-    print(f"{kills} of {len(points)} runs were killed")
-    assert kills > len(points) * 0.9
+    kill_and_finish(clusters, provisioning, subtests, CaClusters.emptied, finish_provisioning)
 
 
 def test_a_request_that_fails_once_is_repeated(
@@ -191,11 +207,6 @@ def test_an_api_server_that_fails_stops_the_provisioning_of_its_own_mesh_only(
             assert_kept(before, finish(clusters, what))
 
 
-def provisioning_of(clusters: CaClusters) -> CaRun:
-    """The first CAs of empty clusters."""
-    return clusters.emptied()
-
-
 def rotation_of(clusters: CaClusters, request_timeout: int = 30) -> CaRun:
     """The exchange of the root of freshly provisioned meshes."""
     what = clusters.emptied()
@@ -224,15 +235,7 @@ def rotation(clusters: CaClusters) -> Counter[str]:
 def test_a_rotation_that_is_killed_is_finished_by_the_next_run(
     clusters: CaClusters, rotation: Counter[str], subtests: pytest.Subtests
 ) -> None:
-    kills = 0
-    points = kill_points(rotation)
-    for index, late in points:
-        with subtests.test(index=index, late=late):
-            what = rotation_of(clusters)
-            kills += killed(clusters, what, index, late=late)
-            finish_rotation(clusters, what)
-    print(f"{kills} of {len(points)} runs were killed")
-    assert kills > len(points) * 0.9
+    kill_and_finish(clusters, rotation, subtests, rotation_of, finish_rotation)
 
 
 def test_an_api_server_that_fails_stops_the_rotation_of_all(
@@ -248,7 +251,7 @@ def test_an_api_server_that_fails_stops_the_rotation_of_all(
             finish_rotation(clusters, what)
 
 
-@pytest.mark.parametrize("made", [provisioning_of, rotation_of], ids=["provisioning", "rotation"])
+@pytest.mark.parametrize("made", [CaClusters.emptied, rotation_of], ids=["provisioning", "rotation"])
 def test_of_two_runs_at_once_one_is_told_who_the_other_is(
     clusters: CaClusters, made: Callable[[CaClusters], CaRun], subtests: pytest.Subtests
 ) -> None:
