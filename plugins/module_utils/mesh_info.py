@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from ansible_collections.multimesh.istio.plugins.module_utils import helm
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.peers import KEY as PEERS_KEY
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.peers import NAME as PEERS_NAME
@@ -24,7 +25,6 @@ Body = Mapping[str, Any]
 
 ISTIO_NAMESPACE = "istio-system"
 CONFIG_MAP = Resource("", "v1", "ConfigMap", "configmaps", True)
-SECRET = Resource("", "v1", "Secret", "secrets", True)
 SERVICE = Resource("", "v1", "Service", "services", True)
 POD = Resource("", "v1", "Pod", "pods", True)
 DAEMON_SET = Resource("apps", "v1", "DaemonSet", "daemonsets", True)
@@ -65,6 +65,7 @@ class Request:
         all namespaces. Without it no Secret is asked for.
     read_remote_secrets: count the credentials for other clusters, which takes the right to list all Secrets of Istio's
         namespace.
+    releases: Helm releases in Istio's namespace to look up, see helm.releases; takes that right too.
     """
 
     exports: Sequence[Body] = ()
@@ -72,6 +73,7 @@ class Request:
     gateway_selector: str = "istio=eastwestgateway"
     read_ca: bool = False
     read_remote_secrets: bool = False
+    releases: Sequence[Body] = ()
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,10 @@ def read_mesh(cluster: Cluster, request: Request, now: datetime) -> MeshInfo:
         ),
         "peers": lambda: cluster.get(CONFIG_MAP, ISTIO_NAMESPACE, PEERS_NAME),
         "roots": lambda: cluster.get(CONFIG_MAP, ISTIO_NAMESPACE, "istio-ca-root-cert"),
-        "cacerts": lambda: cluster.get(SECRET, ISTIO_NAMESPACE, "cacerts") if request.read_ca else False,
+        "cacerts": lambda: cluster.get(helm.SECRET, ISTIO_NAMESPACE, "cacerts") if request.read_ca else False,
         "remote_secrets": lambda: _remote_secrets(cluster) if request.read_remote_secrets else None,
         "services": lambda: _services(cluster, wanted),
+        "releases": lambda: helm.releases(cluster, ISTIO_NAMESPACE, request.releases),
     }
     with ThreadPoolExecutor(len(reads)) as pool:
         started = {name: pool.submit(read) for name, read in reads.items()}
@@ -112,6 +115,7 @@ def read_mesh(cluster: Cluster, request: Request, now: datetime) -> MeshInfo:
         "remembered": remembered(found["peers"], warnings),
         "ca": ca_facts(found["roots"], found["cacerts"], now, warnings),
         "remote_secrets": found["remote_secrets"],
+        "releases": found["releases"],
     }
     return MeshInfo(facts, [f"{cluster.mesh}: {warning}" for warning in warnings])
 
@@ -186,7 +190,7 @@ def remembered(config_map: Body | None, warnings: list[str]) -> dict[str, Any]:
 
 def _remote_secrets(cluster: Cluster) -> int:
     return len(
-        cluster.list_objects(SECRET, ISTIO_NAMESPACE, label_selector="istio/multiCluster=true", metadata_only=True)
+        cluster.list_objects(helm.SECRET, ISTIO_NAMESPACE, label_selector="istio/multiCluster=true", metadata_only=True)
     )
 
 

@@ -63,6 +63,29 @@ options:
         among them.
     type: bool
     default: false
+  releases:
+    description:
+      - Helm releases in C(istio-system) to look up, as they are to be. Asking C(helm) would take seconds for each.
+      - Helm keeps its records in Secrets, so this takes the right to read every one there, as Helm does.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the release.
+        type: str
+        required: true
+      chart_ref:
+        description: Name, URL or local folder of the chart.
+        type: str
+        required: true
+      chart_version:
+        description: Version of the chart; that of a folder is read there.
+        type: str
+      values:
+        description: Values given to the chart.
+        type: dict
+        default: {}
 seealso:
   - module: multimesh.istio.applyset
 """
@@ -88,6 +111,17 @@ EXAMPLES = r"""
     read_ca: true
   register: ca
   failed_when: ca.mesh.ca.intermediate.days_left < 14
+
+- name: See whether Helm has anything to do
+  multimesh.istio.mesh_info:
+    kubeconfig: "{{ mesh_kubeconfig }}"
+    releases:
+      - name: istio-base
+        chart_ref: base
+        chart_version: 1.31.1
+        values:
+          defaultRevision: default
+  register: installed
 """
 
 RETURN = r"""
@@ -294,6 +328,10 @@ mesh:
           O(read_remote_secrets=true).
       type: int
       sample: 0
+    releases:
+      description: O(releases) by their names.
+      type: dict
+      sample: {istio-base: {chart: base, version: 1.31.1, revision: 1, current: true}}
 """
 
 import importlib.util
@@ -314,6 +352,17 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "gateway_selector": {"type": "str", "default": "istio=eastwestgateway"},
     "read_ca": {"type": "bool", "default": False},
     "read_remote_secrets": {"type": "bool", "default": False},
+    "releases": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "chart_ref": {"type": "str", "required": True},
+            "chart_version": {"type": "str"},
+            "values": {"type": "dict", "default": {}},
+        },
+    },
 }
 
 
@@ -328,6 +377,7 @@ def run(task: Task) -> dict[str, Any]:
         gateway_selector=options["gateway_selector"],
         read_ca=options["read_ca"],
         read_remote_secrets=options["read_remote_secrets"],
+        releases=options["releases"],
     )
     info = read_mesh(client, request, datetime.now(UTC))
     task.warnings.extend(info.warnings)

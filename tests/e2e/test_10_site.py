@@ -99,6 +99,13 @@ def test_second_run_changes_nothing_and_writes_nothing(federation):
         assert log.writes() == []
 
 
+def test_helm_runs_for_what_is_to_be_changed_and_for_nothing_else(federation):
+    run = federation.play("site", "--check", "-e", "gateway_replicas=2", "-vv").ok()
+    assert {mesh: counts["changed"] for mesh, counts in run.recap.items()} == dict.fromkeys(MESHES, 1)
+    assert "istio-eastwestgateway" in run.output
+    assert "istio-base" not in "".join(line for line in run.output.splitlines() if "upgrade" in line)
+
+
 def test_verify_says_every_edge_is_as_the_inventory_says(federation):
     run = federation.play("verify").ok()
     lines = re.findall(r"ok   (\w+) -> (\w+) ", run.output)

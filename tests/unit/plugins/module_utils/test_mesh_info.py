@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from datetime import UTC, datetime
 
@@ -118,6 +119,7 @@ def test_an_empty_cluster():
             "crls": [],
         },
         "remote_secrets": None,
+        "releases": {},
     }
     found = facts(FakeCluster(), read_ca=True, read_remote_secrets=True)
     assert (found["ca"]["cacerts_present"], found["remote_secrets"]) == (False, 0)
@@ -334,3 +336,57 @@ def test_an_unreadable_ca_is_no_error(content):
     )
     assert info.facts["ca"]["roots"] == []
     assert len(info.warnings) == (content not in ("", "not base64!", "//8="))
+
+
+# Helm
+
+
+def release(name, chart="istiod", version="1.31.1", revision=3, values=None, status="deployed"):
+    record = {"version": revision, "chart": {"metadata": {"name": chart, "version": version}}, "config": values}
+    content = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(record).encode()))).decode()
+    labels = {"owner": "helm", "name": name, "status": status}
+    return thing("Secret", f"sh.helm.release.v1.{name}.v{revision}", labels=labels, data={"release": content})
+
+
+def looked_up(*objects, **wanted):
+    wanted = {"name": "istiod", "chart_ref": "istiod", "chart_version": "1.31.1", "values": {}, **wanted}
+    cluster = FakeCluster(*objects)
+    found = read_mesh(cluster, Request(releases=[wanted]), NOW).facts["releases"]
+    assert ("list", "secrets", "istio-system") in cluster.asked
+    return found["istiod"]
+
+
+def test_a_release_that_is_as_wanted():
+    values = {"replicaCount": 1, "meshConfig": {"trustDomain": "east.mesh"}}
+    older = release("istiod", revision=2, status="superseded")
+    found = looked_up(older, release("istiod", values=values), release("istio-base"), values=values)
+    assert found == {"chart": "istiod", "version": "1.31.1", "revision": 3, "current": True}
+    assert looked_up(release("istiod", values=None))["current"]
+    assert looked_up(release("istiod"), chart_ref="oci://charts.example/istio/istiod")["current"]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [{"chart_version": "1.31.2"}, {"chart_version": "1.x"}, {"chart_ref": "istio/base"}, {"values": {"a": 1}}],
+)
+def test_a_release_that_is_to_be_changed(wanted):
+    assert looked_up(release("istiod", values={}), **wanted)["current"] is False
+
+
+@pytest.mark.parametrize("status", ["failed", "pending-upgrade", "uninstalled"])
+def test_a_release_that_is_not_there_or_not_finished(status):
+    nothing = {"chart": None, "version": None, "revision": None, "current": False}
+    assert looked_up() == looked_up(release("istiod", status=status)) == nothing
+
+
+def test_the_version_of_a_chart_in_a_folder_is_the_folder_s(tmp_path):
+    (tmp_path / "Chart.yaml").write_text("name: istiod\nversion: 1.31.1\n")
+    assert looked_up(release("istiod"), chart_ref=str(tmp_path), chart_version=None)["current"]
+    (tmp_path / "Chart.yaml").write_text("name: istiod\nversion: 1.31.2\n")
+    assert not looked_up(release("istiod"), chart_ref=str(tmp_path), chart_version="1.31.1")["current"]
+
+
+def test_no_secret_is_asked_for_without_releases():
+    cluster = FakeCluster()
+    assert read_mesh(cluster, Request(), NOW).facts["releases"] == {}
+    assert not [asked for asked in cluster.asked if asked[1] == "secrets"]
