@@ -49,7 +49,7 @@ def releases(cluster: Cluster, namespace: str, wanted: Sequence[Body]) -> dict[s
     """Of each release by its name: chart, version, revision, and whether it is as wanted (``current``).
 
     wanted: ``name`` of the release, and what ``helm upgrade`` gets of ``chart_ref`` (name, URL or folder of the chart),
-    ``chart_version`` (None for a folder) and ``values``.
+    ``chart_version`` (None for a folder) and ``release_values``.
     A release that is missing, or that Helm has not finished, has no chart, version and revision. Raises KubeError.
     """
     if not wanted:
@@ -75,7 +75,7 @@ def _compared(record: Body, wanted: Body) -> dict[str, Any]:
         "chart": found[0],
         "version": found[1],
         "revision": record.get("version"),
-        "current": found == _chart(wanted) and (record.get("config") or {}) == wanted["values"],
+        "current": found == _chart(wanted) and (record.get("config") or {}) == wanted["release_values"],
     }
 
 

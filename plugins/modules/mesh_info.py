@@ -82,7 +82,7 @@ options:
       chart_version:
         description: Version of the chart; that of a folder is read there.
         type: str
-      values:
+      release_values:
         description: Values given to the chart.
         type: dict
         default: {}
@@ -119,7 +119,7 @@ EXAMPLES = r"""
       - name: istio-base
         chart_ref: base
         chart_version: 1.31.1
-        values:
+        release_values:
           defaultRevision: default
   register: installed
 """
@@ -360,7 +360,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
             "name": {"type": "str", "required": True},
             "chart_ref": {"type": "str", "required": True},
             "chart_version": {"type": "str"},
-            "values": {"type": "dict", "default": {}},
+            "release_values": {"type": "dict", "default": {}},
         },
     },
 }

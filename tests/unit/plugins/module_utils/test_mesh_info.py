@@ -349,7 +349,7 @@ def release(name, chart="istiod", version="1.31.1", revision=3, values=None, sta
 
 
 def looked_up(*objects, **wanted):
-    wanted = {"name": "istiod", "chart_ref": "istiod", "chart_version": "1.31.1", "values": {}, **wanted}
+    wanted = {"name": "istiod", "chart_ref": "istiod", "chart_version": "1.31.1", "release_values": {}, **wanted}
     cluster = FakeCluster(*objects)
     found = read_mesh(cluster, Request(releases=[wanted]), NOW).facts["releases"]
     assert ("list", "secrets", "istio-system") in cluster.asked
@@ -359,7 +359,7 @@ def looked_up(*objects, **wanted):
 def test_a_release_that_is_as_wanted():
     values = {"replicaCount": 1, "meshConfig": {"trustDomain": "east.mesh"}}
     older = release("istiod", revision=2, status="superseded")
-    found = looked_up(older, release("istiod", values=values), release("istio-base"), values=values)
+    found = looked_up(older, release("istiod", values=values), release("istio-base"), release_values=values)
     assert found == {"chart": "istiod", "version": "1.31.1", "revision": 3, "current": True}
     assert looked_up(release("istiod", values=None))["current"]
     assert looked_up(release("istiod"), chart_ref="oci://charts.example/istio/istiod")["current"]
@@ -367,7 +367,7 @@ def test_a_release_that_is_as_wanted():
 
 @pytest.mark.parametrize(
     "wanted",
-    [{"chart_version": "1.31.2"}, {"chart_version": "1.x"}, {"chart_ref": "istio/base"}, {"values": {"a": 1}}],
+    [{"chart_version": "1.31.2"}, {"chart_version": "1.x"}, {"chart_ref": "istio/base"}, {"release_values": {"a": 1}}],
 )
 def test_a_release_that_is_to_be_changed(wanted):
     assert looked_up(release("istiod", values={}), **wanted)["current"] is False
