@@ -30,7 +30,7 @@ def leave(federation):
 
 def test_the_root_is_exchanged(federation, leave):
     old = {mesh: cacerts(federation, mesh) for mesh in MESHES}
-    with Load(federation, itertools.permutations(MESHES, 2), qps=25) as load:
+    with Load(federation, itertools.permutations(MESHES, 2), qps=36) as load:
         run = federation.play("rotate_root_ca", "-e", f"shared_root_ca_rotate_from={leave}").ok()
         load.wait_for(REQUESTS)
     print(run.output[-3000:])
