@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from types import ModuleType
 from typing import Any
 
@@ -59,7 +60,9 @@ class ModuleAction(ActionBase):  # type: ignore[misc]  # which ships no types
             prefix = f"Unsupported parameters for ({self._task.action}) module: " if unknown else ""
             result = {"failed": True, "msg": f"{prefix}{checked.errors[0].msg}"}
         else:
-            result = answer(self.MODULE.run, task)
+            with warnings.catch_warnings():  # of libraries, which nobody sees of a program either
+                warnings.simplefilter("ignore")
+                result = answer(self.MODULE.run, task)
         if task.warnings:
             result["warnings"] = task.warnings
         if self._display.verbosity >= _INVOCATION_SHOWN:

@@ -16,6 +16,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -25,7 +26,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki import pem as 
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import BACKDATE, Authority
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.bundle import CA_CRL
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import Revocation
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import iso, refers_to, shown, signed_by
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import KEPT, iso, refers_to, shown, signed_by
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.finding import Finding
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.form import list_defects
 
@@ -83,6 +84,12 @@ def sign(
 
 def issued_by(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
     """Whether the certificate's name and key are those that signed the list; nothing about validity or rights."""
+    return _issued_by(_der(crl), certificate)
+
+
+@lru_cache(maxsize=KEPT)
+def _issued_by(der: bytes, certificate: x509.Certificate) -> bool:
+    crl = x509.load_der_x509_crl(der)
     if _issuer(crl) != certificate.subject:
         return False
     reference = _reference(crl)
@@ -139,6 +146,7 @@ def describe(crl: x509.CertificateRevocationList, now: datetime) -> dict[str, An
 # The file
 
 
+@lru_cache(maxsize=KEPT)
 def parse(der: bytes) -> x509.CertificateRevocationList:
     """Parse one list and every part of it that is used here.
 
@@ -315,10 +323,15 @@ def _der(item: x509.CertificateRevocationList | x509.Certificate) -> bytes:
 
 
 def _issuer(crl: x509.CertificateRevocationList) -> x509.Name:
+    return _issuer_of(_der(crl))
+
+
+@lru_cache(maxsize=KEPT)
+def _issuer_of(der: bytes) -> x509.Name:
     """The issuer, without what the library says each time about names that a later version will refuse."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return crl.issuer
+        return x509.load_der_x509_crl(der).issuer
 
 
 def _reference(crl: x509.CertificateRevocationList) -> x509.AuthorityKeyIdentifier | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
@@ -18,10 +19,15 @@ with contextlib.suppress(ImportError):  # the modules report a missing library
     from cryptography.hazmat.primitives import hashes
 
 
+KEPT = 4096
+"""Certificates and lists, and signatures by them, that are judged once: each step looks at those of all meshes."""
+
+
 class UnreadableCertificate(MultimeshError):
     """A certificate that cannot be parsed."""
 
 
+@lru_cache(maxsize=KEPT)
 def parse(der: bytes) -> x509.Certificate:
     """Parse one certificate and every part of it that is used here.
 
@@ -114,6 +120,7 @@ def key_id(certificate: x509.Certificate) -> str | None:
         return None
 
 
+@lru_cache(maxsize=KEPT)
 def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     """Whether the issuer's name and key are those that signed the certificate; nothing about validity or rights."""
     try:

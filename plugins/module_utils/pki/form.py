@@ -14,9 +14,10 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import keys
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import shown
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import KEPT, shown
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.finding import Finding
 
 with contextlib.suppress(ImportError):  # the modules report a missing library
@@ -57,6 +58,7 @@ class _Element:
     whole: bytes
 
 
+@lru_cache(maxsize=KEPT)
 def form_findings(certificate: x509.Certificate, where: str) -> tuple[Finding, ...]:
     """Everything in the form of a CA certificate that some verifier cannot read or takes for something else."""
     try:
