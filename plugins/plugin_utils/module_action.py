@@ -11,6 +11,7 @@ before it forks the workers that run tasks, hence once.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 import warnings
 from types import ModuleType
@@ -24,7 +25,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.task import Task, 
 from ansible_collections.multimesh.istio.plugins.plugin_utils.raw_inventory import plain
 
 with contextlib.suppress(ImportError):  # the module says what is missing
-    import kubernetes.client  # noqa: F401
+    importlib.import_module("kubernetes.client")
 
 _INVOCATION_SHOWN = 3
 """From this verbosity on Ansible shows the options of a module."""
