@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from datetime import UTC, datetime
 
 import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils import mesh_info
@@ -16,7 +15,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle,
 
 from tests.unit.plugins.module_utils.pki import forge
 
-NOW = datetime(2026, 11, 21, tzinfo=UTC)
+NOW = forge.NOW
 
 
 class FakeCluster:

@@ -24,12 +24,9 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("mesh_info", {"mesh": SECRET}),
     ("mesh_info", {"cluster": "x"}),
     ("mesh_info", {"request_timeout": "soon"}),
-    ("applyset", {"objects": [SECRET_OBJECT]}),
     ("applyset", {"name": "a"}),
     ("applyset", {"name": "a", "objects": [SECRET_OBJECT]}),
-    ("trust_rollout", {"roots": ["0" * 64], "timeout": 0}),
     ("connectivity_test", {"edges": []}),
-    ("shared_root_ca", {"step": "sometimes", "trust_domain": "east.mesh"}),
     ("shared_root_ca", {"trust_domain": "east.mesh", "root_directory": "ca", "passphrase": SECRET}),
 ]
 APART: dict[str, Any] = {"environment": {"ANY": "thing"}}
