@@ -9,13 +9,14 @@ import argparse
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.env.checkout import CHECKOUT
 from tests.lab.progress import format_line, say
 from tests.run.runner import OUTPUT, Result, run_stage, summary
-from tests.run.stages import ALONE, LONG_STAGES, NEEDS_LAB, ON_CLUSTERS, STAGES
+from tests.run.stages import ALONE, IN_ORDER, LONG_STAGES, NEEDS_LAB, ON_CLUSTERS, STAGES
 
 
 def build_lab() -> subprocess.Popen[bytes]:
@@ -29,7 +30,7 @@ def build_lab() -> subprocess.Popen[bytes]:
 def main() -> int:
     """Run the stages; 0 if everything ran and passed.
 
-    Two lanes side by side, then what has to run alone.
+    Two lanes side by side, one of them with the clusters first, then what has to run alone.
     """
     everything = STAGES | LONG_STAGES
     parser = argparse.ArgumentParser(prog="python -m tests.run", description=__doc__)
@@ -41,7 +42,7 @@ def main() -> int:
     started = time.monotonic()
     lab = build_lab() if NEEDS_LAB.intersection(wanted) else None
 
-    def lane(names: Collection[str]) -> list[Result]:
+    def run(names: Collection[str]) -> list[Result]:
         results = []
         for name in filter(names.__contains__, wanted):
             if name in NEEDS_LAB and lab is not None:
@@ -49,10 +50,22 @@ def main() -> int:
             results.append(run_stage(name, everything[name]()))
         return results
 
+    waiting: deque[Collection[str]] = deque([IN_ORDER])  # the longest first
+    waiting.extend({name} for name in everything if name not in ON_CLUSTERS | ALONE | IN_ORDER)
+
+    def lane(first: Collection[str]) -> list[Result]:
+        results = run(first)
+        while True:
+            try:
+                names = waiting.popleft()
+            except IndexError:
+                return results
+            results += run(names)
+
     try:
         with ThreadPoolExecutor() as pool:
-            lanes = list(pool.map(lane, (ON_CLUSTERS, everything.keys() - ON_CLUSTERS - ALONE)))
-        results = [result for results in (*lanes, lane(ALONE)) for result in results]
+            lanes = list(pool.map(lane, (ON_CLUSTERS, ())))
+        results = [result for results in (*lanes, run(ALONE)) for result in results]
     finally:
         if lab is not None and lab.poll() is None:
             lab.terminate()

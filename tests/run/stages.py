@@ -173,6 +173,8 @@ STAGES: dict[str, Callable[[], list[Check]]] = {
 LONG_STAGES = {"soak": soak}
 ON_CLUSTERS = frozenset({"api", "molecule"})
 """They wait a lot; what needs the processor alone runs beside them."""
+IN_ORDER = frozenset({"oldest", "newest"})
+"""The second compares with the first."""
 ALONE = frozenset({"e2e", "soak"})
 """Requests are counted there, and a machine that is busy with something else loses some."""
 NEEDS_LAB = ON_CLUSTERS | ALONE | {"fuzz"}

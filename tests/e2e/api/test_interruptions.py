@@ -29,9 +29,8 @@ from tests.e2e.api.proxy import Answer, Fault, Hang, Kill, Plan, Reset, let_pass
 from tests.e2e.support import Run
 
 BROKEN = "west"
-POINTS = os.environ.get("MULTIMESH_KILL_POINTS", "10")
-BROKEN_POINTS = POINTS if POINTS == "all" else str(max(1, int(POINTS) * 6 // 10))
-PLAYBOOK_POINTS = "20" if POINTS == "all" else str(max(1, int(POINTS) // 10))
+POINTS = os.environ.get("MULTIMESH_KILL_POINTS", "6")
+PLAYBOOK_POINTS = "20" if POINTS == "all" else "1"
 RUNS = 100 if POINTS == "all" else 3
 """How often two runs are started at once, each time to provision and to exchange the root."""
 PATIENCE = 2
@@ -189,7 +188,7 @@ def assert_others_finished(bundles: Iterable[Bundle]) -> None:
 
 
 def broken_points(requests: Counter[str]) -> list[tuple[int, Fault]]:
-    return sample(((number, fault) for number in range(requests[BROKEN]) for fault in LASTING), BROKEN_POINTS)
+    return sample((number, fault) for number in range(requests[BROKEN]) for fault in LASTING)
 
 
 def test_an_api_server_that_fails_stops_the_provisioning_of_its_own_mesh_only(

@@ -23,7 +23,6 @@ SECRET_OBJECT: dict[str, Any] = {
 ASKED: list[tuple[str, dict[str, Any]]] = [
     ("mesh_info", {"mesh": SECRET}),
     ("mesh_info", {"cluster": "x"}),
-    ("mesh_info", {"request_timeout": "soon"}),
     ("applyset", {"name": "a"}),
     ("applyset", {"name": "a", "objects": [SECRET_OBJECT]}),
     ("connectivity_test", {"edges": []}),
@@ -64,7 +63,6 @@ def test_it_runs_inside_only_where_it_would_run_anyway(tmp_path: Path) -> None:
     cases = [
         ({}, True),
         (APART, False),
-        ({"vars": OTHER_PYTHON}, False),
         ({"async": 60, "poll": 1}, False),
         ({"delegate_to": "localhost"}, True),
         ({"delegate_to": "other"}, False),
