@@ -38,7 +38,7 @@ def leave(federation):
 
 def test_the_root_is_exchanged(federation, leave):
     old = {mesh: cacerts(federation, mesh) for mesh in MESHES}
-    with Load(federation, itertools.permutations(MESHES, 2), qps=45) as load:
+    with Load(federation, itertools.permutations(MESHES, 2), qps=36) as load:
         exchanges = 0
         while load.total < REQUESTS and not load.failed and not load.problems:
             run = federation.play("rotate_root_ca", "-e", f"shared_root_ca_rotate_from={the_root(federation)}").ok()

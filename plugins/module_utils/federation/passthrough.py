@@ -30,6 +30,8 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.types import
 
 # Covers one lost SYN (sent again after 1 s, RFC 6298) and the two round trips of TCP and TLS between continents.
 CONNECT_TIMEOUT = "2s"
+# Where there is no other endpoint to turn to: Istio's own default. A connection that is late is better than none.
+LONE_CONNECT_TIMEOUT = "10s"
 
 # A peer that vanished is noticed on a kept connection after some 25 s instead of the kernel's two hours.
 KEEPALIVE = {"time": "10s", "interval": "5s", "probes": 3}
@@ -157,13 +159,14 @@ def _destination_rule(entry: Imported) -> Object:
 
 
 def _traffic_policy(entry: Imported, port: Port, endpoints: int) -> Object:
+    connect_timeout = CONNECT_TIMEOUT if endpoints > 1 else LONE_CONNECT_TIMEOUT
     policy: Object = {
         "tls": {
             "mode": "ISTIO_MUTUAL",
             "sni": f"outbound_.{port.number}_._.{_sni_host(entry)}",
             "subjectAltNames": _identities(entry),
         },
-        "connectionPool": {"tcp": {"connectTimeout": CONNECT_TIMEOUT, "tcpKeepalive": dict(KEEPALIVE)}},
+        "connectionPool": {"tcp": {"connectTimeout": connect_timeout, "tcpKeepalive": dict(KEEPALIVE)}},
     }
     if endpoints > 1:
         # With a single endpoint there is nowhere else to go, so nothing is ejected.

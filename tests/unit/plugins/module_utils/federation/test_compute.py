@@ -125,7 +125,7 @@ def test_consumer_holds_name_way_and_memory() -> None:
                 },
                 "connectionPool": {
                     "tcp": {
-                        "connectTimeout": "2s",
+                        "connectTimeout": "10s",
                         "tcpKeepalive": {"time": "10s", "interval": "5s", "probes": 3},
                     }
                 },
@@ -189,7 +189,7 @@ def test_every_port_has_settings_of_its_own() -> None:
         number = settings["port"]["number"]
         assert settings["tls"]["sni"] == f"outbound_.{number}_._.reviews.books.svc.cluster.local"
         assert settings["tls"]["subjectAltNames"] == ["spiffe://east.mesh/ns/books/sa/reviews"]
-        assert settings["connectionPool"]["tcp"]["connectTimeout"] == "2s"
+        assert settings["connectionPool"]["tcp"]["connectTimeout"] == "10s"
     [endpoint] = spec(found, "west", "ServiceEntry")["endpoints"]
     assert endpoint["ports"] == dict.fromkeys(("http", "grpc", "tcp-db", "https"), 15443)
 
@@ -232,6 +232,7 @@ def test_one_endpoint_is_never_ejected_and_several_may_all_be() -> None:
     assert not {"outlierDetection", "loadBalancer"} & set(policy)
     found = inventory(east=host(export("reviews", "west"), gateway_addresses=[EAST, WEST]), west=host())
     policy = spec(found, "west", "DestinationRule")["trafficPolicy"]
+    assert policy["connectionPool"]["tcp"]["connectTimeout"] == "2s", "there is another one to turn to"
     assert policy["outlierDetection"] == {
         "consecutive5xxErrors": 0,
         "consecutiveGatewayErrors": 3,
