@@ -270,7 +270,7 @@ class OfflineRoot(ExternalRoots):
                 f"{self.place}: the root ends {iso(ends)}, and now it is {iso(now)}, so it can sign nothing any more. "
                 "Check this machine's clock, or rotate the root."
             )
-        self._withdraw(f"{held.stem}{NEW}.txt")  # whoever did that once more would have another root
+        self._forget(f"{held.stem}{NEW}", suffix=".txt")  # whoever did that once more would have another root
         content = self._written(profile.mesh, request, public_key)
         task = ceremony.sign_intermediate(held.stem, held.root, profile, public_key, content, now)
         shortage = _shortage(held.root, min(now + profile.lifetime, ends))
@@ -300,12 +300,11 @@ class OfflineRoot(ExternalRoots):
             (self._directory / SIGNED).mkdir(mode=0o700, exist_ok=True)
         return SignaturePending(text, str(self._directory / REQUESTS / next(iter(task.files))))
 
-    def _forget(self, *stems: str) -> None:
-        """Take back what was asked for, once it is there."""
-        self._withdraw(*(name for name in self._requests.read() if Path(name).stem in stems))
-
-    def _withdraw(self, *names: str) -> None:
-        if not self._requests.read().keys().isdisjoint(names):
+    def _forget(self, *stems: str, suffix: str | None = None) -> None:
+        """Take back what was asked for, once it is there. suffix: of these files alone."""
+        paths = map(Path, self._requests.read())
+        names = [path.name for path in paths if path.stem in stems and suffix in (None, path.suffix)]
+        if names:
             self._requests.update(lambda _blobs: (dict.fromkeys(names), None))
 
 
