@@ -17,32 +17,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Getter, Lister
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import SECRETS
 
 with contextlib.suppress(ImportError):  # the Kubernetes client brings it, and the modules report that one
     import yaml
 
-SECRET = Resource("", "v1", "Secret", "secrets", True)
 _DEPLOYED = "owner=helm,status=deployed"
 
 Body = Mapping[str, Any]
 
 
-class Cluster(Protocol):
-    """What is needed of a cluster; ``kube.client.Client`` is one."""
-
-    def get(
-        self, resource: Resource, namespace: str | None, name: str, *, metadata_only: bool = False
-    ) -> dict[str, Any] | None: ...
-
-    def list_objects(
-        self,
-        resource: Resource,
-        namespace: str | None = None,
-        *,
-        label_selector: str | None = None,
-        metadata_only: bool = False,
-    ) -> list[dict[str, Any]]: ...
+class Cluster(Getter, Lister, Protocol):
+    """What is needed of a cluster."""
 
 
 def releases(cluster: Cluster, namespace: str, wanted: Sequence[Body]) -> dict[str, dict[str, Any]]:
@@ -54,13 +41,13 @@ def releases(cluster: Cluster, namespace: str, wanted: Sequence[Body]) -> dict[s
     """
     if not wanted:
         return {}
-    secrets = cluster.list_objects(SECRET, namespace, label_selector=_DEPLOYED, metadata_only=True)
+    secrets = cluster.list_objects(SECRETS, namespace, label_selector=_DEPLOYED, metadata_only=True)
     deployed = {secret["metadata"]["labels"]["name"]: secret["metadata"]["name"] for secret in secrets}
     return {str(one["name"]): _compared(_record(cluster, namespace, deployed.get(one["name"])), one) for one in wanted}
 
 
 def _record(cluster: Cluster, namespace: str, secret: str | None) -> Body:
-    found = cluster.get(SECRET, namespace, secret) if secret else None
+    found = cluster.get(SECRETS, namespace, secret) if secret else None
     if found is None:
         return {}
     # Kubernetes encodes what Helm has encoded already.

@@ -18,8 +18,9 @@ from ansible_collections.multimesh.istio.plugins.module_utils import helm
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.peers import KEY as PEERS_KEY
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.peers import NAME as PEERS_NAME
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Getter, Lister
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ForbiddenError
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import SECRETS, Resource
 
 Body = Mapping[str, Any]
 
@@ -35,25 +36,10 @@ STATEFUL_SET = Resource("apps", "v1", "StatefulSet", "statefulsets", True)
 _WHOLE_NAMESPACE = 8
 
 
-class Cluster(Protocol):
-    """What is needed of a cluster; ``kube.client.Client`` is one."""
-
-    mesh: str
+class Cluster(Getter, Lister, Protocol):
+    """What is needed of a cluster."""
 
     def get_path(self, path: str) -> dict[str, Any]: ...
-
-    def get(
-        self, resource: Resource, namespace: str | None, name: str, *, metadata_only: bool = False
-    ) -> dict[str, Any] | None: ...
-
-    def list_objects(
-        self,
-        resource: Resource,
-        namespace: str | None = None,
-        *,
-        label_selector: str | None = None,
-        metadata_only: bool = False,
-    ) -> list[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True)
@@ -98,7 +84,7 @@ def read_mesh(cluster: Cluster, request: Request, now: datetime) -> MeshInfo:
         ),
         "peers": lambda: cluster.get(CONFIG_MAP, ISTIO_NAMESPACE, PEERS_NAME),
         "roots": lambda: cluster.get(CONFIG_MAP, ISTIO_NAMESPACE, "istio-ca-root-cert"),
-        "cacerts": lambda: cluster.get(helm.SECRET, ISTIO_NAMESPACE, "cacerts") if request.read_ca else False,
+        "cacerts": lambda: cluster.get(SECRETS, ISTIO_NAMESPACE, "cacerts") if request.read_ca else False,
         "remote_secrets": lambda: _remote_secrets(cluster) if request.read_remote_secrets else None,
         "services": lambda: _services(cluster, wanted),
         "releases": lambda: helm.releases(cluster, ISTIO_NAMESPACE, request.releases),
@@ -190,7 +176,7 @@ def remembered(config_map: Body | None, warnings: list[str]) -> dict[str, Any]:
 
 def _remote_secrets(cluster: Cluster) -> int:
     return len(
-        cluster.list_objects(helm.SECRET, ISTIO_NAMESPACE, label_selector="istio/multiCluster=true", metadata_only=True)
+        cluster.list_objects(SECRETS, ISTIO_NAMESPACE, label_selector="istio/multiCluster=true", metadata_only=True)
     )
 
 

@@ -42,6 +42,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.applyset.plan impo
     stage,
 )
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Applier, Getter, Lister
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import (
     ConflictError,
     ForbiddenError,
@@ -55,31 +56,12 @@ _T = TypeVar("_T")
 _POLL = 0.3  # seconds between looks for a kind that is not served yet
 
 
-class Cluster(Protocol):
-    """What is needed of a cluster; ``kube.client.Client`` is one."""
-
-    mesh: str
+class Cluster(Getter, Lister, Applier, Protocol):
+    """What is needed of a cluster."""
 
     def find(self, group: str, kind: str, version: str | None = None) -> Resource | None: ...
 
     def forget_kinds(self) -> None: ...
-
-    def get(
-        self, resource: Resource, namespace: str | None, name: str, *, metadata_only: bool = False
-    ) -> dict[str, Any] | None: ...
-
-    def list_objects(
-        self,
-        resource: Resource,
-        namespace: str | None = None,
-        *,
-        label_selector: str | None = None,
-        metadata_only: bool = False,
-    ) -> list[dict[str, Any]]: ...
-
-    def apply(
-        self, resource: Resource, body: Mapping[str, Any], *, manager: str, force: bool = False, dry_run: bool = False
-    ) -> dict[str, Any]: ...
 
     def delete(self, resource: Resource, namespace: str | None, name: str, uid: str) -> None: ...
 

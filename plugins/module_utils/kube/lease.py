@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from ansible_collections.multimesh.istio.plugins.module_utils import run_identity
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Applier, Getter
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ConflictError, NotFoundError
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
 
@@ -28,18 +29,8 @@ _LASTING = ("leaseDurationSeconds", "acquireTime", "renewTime", "leaseTransition
 _ATTEMPTS = 8
 
 
-class Cluster(Protocol):
-    """What is used of kube.client.Client."""
-
-    mesh: str
-
-    def get(
-        self, resource: Resource, namespace: str | None, name: str, *, metadata_only: bool = False
-    ) -> dict[str, Any] | None: ...
-
-    def apply(
-        self, resource: Resource, body: Mapping[str, Any], *, manager: str, force: bool = False, dry_run: bool = False
-    ) -> dict[str, Any]: ...
+class Cluster(Getter, Applier, Protocol):
+    """What is needed of a cluster."""
 
 
 class LeaseHeldError(MultimeshError):

@@ -34,6 +34,9 @@ class Resource:
         return "/".join(parts)
 
 
+SECRETS = Resource("", "v1", "Secret", "secrets", namespaced=True)
+
+
 def split_api_version(api_version: str) -> tuple[str, str]:
     """``apps/v1`` -> ``("apps", "v1")``, ``v1`` -> ``("", "v1")``."""
     group, _slash, version = api_version.rpartition("/")

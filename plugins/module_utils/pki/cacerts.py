@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ConflictError, KubeError, NotFoundError
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.lease import Cluster
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import SECRETS, Resource
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle, keys, pem
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import Authority
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import certificates
@@ -38,7 +38,6 @@ SELF_SIGNED = "istio-ca-secret"
 FIELD_MANAGER = "multimesh.istio"
 _CLAIMING_MANAGER = "multimesh.istio-claim"
 
-SECRETS = Resource("", "v1", "Secret", "secrets", namespaced=True)
 _NAMESPACES = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 _WINDOW = 24
 """Bytes of a key that may not appear anywhere."""

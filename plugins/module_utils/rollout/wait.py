@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Applier, Getter, Lister
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import (
     CredentialsError,
     ForbiddenError,
@@ -22,7 +23,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import
     NotFoundError,
     UnauthorizedError,
 )
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import SECRETS, Resource
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import iso
 from ansible_collections.multimesh.istio.plugins.module_utils.rollout import targets
 from ansible_collections.multimesh.istio.plugins.module_utils.rollout.held import Held, Leaf
@@ -40,25 +41,12 @@ _CONCURRENCY = 16
 _SHOWN = 10
 
 _PODS = Resource("", "v1", "Pod", "pods", True)
-_SECRETS = Resource("", "v1", "Secret", "secrets", True)
 _STOPPING = (CredentialsError, ForbiddenError, MissingLibraryError, UnauthorizedError)
 """What is no matter of one pod."""
 
 
-class Cluster(Protocol):
-    """What is used of ``kube.client.Client``."""
-
-    mesh: str
-
-    def get(
-        self, resource: Resource, namespace: str | None, name: str, *, metadata_only: bool = False
-    ) -> dict[str, Any] | None: ...
-
-    def list_objects(
-        self, resource: Resource, namespace: str | None = None, *, label_selector: str | None = None
-    ) -> list[dict[str, Any]]: ...
-
-    def apply(self, resource: Resource, body: Mapping[str, Any], *, manager: str) -> dict[str, Any]: ...
+class Cluster(Getter, Lister, Applier, Protocol):
+    """What is needed of a cluster."""
 
 
 class Asker(Protocol):
@@ -236,7 +224,7 @@ class Rollout:
 
         Raises KubeError for what is no matter of one pod.
         """
-        secret = self._cluster.get(_SECRETS, NAMESPACE, SECRET, metadata_only=True)
+        secret = self._cluster.get(SECRETS, NAMESPACE, SECRET, metadata_only=True)
         version = str(((secret or {}).get("metadata") or {}).get("resourceVersion") or "")
         if version != self._version:
             self._version, self._settled = version, {}

@@ -22,15 +22,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Applier, Getter
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ConflictError, KubeError
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import SECRETS, Resource
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import CustodyError
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.store import LEDGER, Blobs, Changes, T
 
 FIELD_MANAGER = "multimesh.istio"
 _CLAIMING_MANAGER = "multimesh.istio-claim"
 
-_SECRETS = Resource("", "v1", "Secret", "secrets", namespaced=True)
 _CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps", namespaced=True)
 _WRITE = "multimesh.istio/write"
 """Annotation that tells one's own write from another one's of the same content."""
@@ -41,18 +41,8 @@ _LONGEST_PAUSE = 2.0  # seconds
 _WINDOW = 24  # characters of a secret that are not to be seen in a message
 
 
-class Cluster(Protocol):
-    """What is used of kube.client.Client."""
-
-    mesh: str
-
-    def get(
-        self, resource: Resource, namespace: str | None, name: str, *, metadata_only: bool = False
-    ) -> dict[str, Any] | None: ...
-
-    def apply(
-        self, resource: Resource, body: Mapping[str, Any], *, manager: str, force: bool = False
-    ) -> dict[str, Any]: ...
+class Cluster(Getter, Applier, Protocol):
+    """What is needed of a cluster."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +113,7 @@ class SecretStore:
     def _see(self) -> _Seen:
         """The ledger is read first and written last: it never tells of a root that the Secret read with it lacks."""
         chunks = list(self._chunks())
-        secret = self.cluster.get(_SECRETS, self.namespace, self.name)
+        secret = self.cluster.get(SECRETS, self.namespace, self.name)
         try:
             data = {
                 name: base64.b64decode(value, validate=True)
@@ -171,7 +161,7 @@ class SecretStore:
             given[LEDGER] = pasted
         data = {name: base64.b64encode(content).decode("ascii") for name, content in given.items()}
         content = {"type": (seen or {}).get("type") or "Opaque", "data": data}
-        return self._put(_SECRETS, self.name, seen, content)
+        return self._put(SECRETS, self.name, seen, content)
 
     def _put_ledger(self, seen: _Seen, ledger: bytes) -> None:
         """Only the last ConfigMap grows. Whoever begins another closes it first, so that nobody else can add to it."""
@@ -227,7 +217,7 @@ class SecretStore:
 
     def _withhold(self, error: KubeError, resource: Resource, values: Iterable[str]) -> None:
         """An admission webhook may quote what it refuses."""
-        if resource == _SECRETS and any(_quotes(str(error), value) for value in values):
+        if resource == SECRETS and any(_quotes(str(error), value) for value in values):
             raise CustodyError(
                 f"{self.place}: it was refused, HTTP {error.status}. The answer quotes its content and is withheld: "
                 "look at the admission webhooks of the cluster."
