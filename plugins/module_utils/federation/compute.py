@@ -27,11 +27,13 @@ def federation(inventory: Inventory, host: str) -> list[Object]:
     cluster = _cluster(inventory, host)
     objects: list[Object] = []
     for entry in cluster.imports:
-        objects += WAYS[entry.exports[0].via].imported(cluster, entry)
+        objects += WAYS[entry.via].imported(cluster, entry)
     objects += peers.config_map(cluster.imports)
-    for way in WAYS.values():
-        objects += way.gateway(export for export in cluster.exports if export.offers and WAYS[export.via] is way)
-    objects += authorization.policies(cluster, _trust_domains(inventory))
+    trust_domains = _trust_domains(inventory)
+    for via, way in WAYS.items():
+        exports = [export for export in cluster.exports if export.offers and export.via == via]
+        objects += way.exported(cluster, exports, trust_domains)
+    objects += authorization.policies(cluster, trust_domains)
     return sorted(objects, key=identity)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from ansible_collections.multimesh.istio.plugins.module_utils.model.check_traffic import check_traffic
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes, nearest
 from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve import EVERYONE, Resolver
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
@@ -35,6 +36,8 @@ def check(notes: Notes, sites: Mapping[str, Site], resolver: Resolver) -> None:
         _check_shared_pods(notes, own)
     exports = [export for site in ordered for export in resolver.exports[site.host]]
     _check_backups(notes, exports)
+    check_traffic(notes, [(export, resolver.spec(export)) for export in exports])
+    _check_aliases(notes, exports)
     _check_hosts(notes, sites, resolver, exports)
 
 
@@ -249,6 +252,23 @@ def _ports(export: Export) -> str:
     return ", ".join(f"{port.number} {port.protocol}" for port in sorted(export.ports, key=lambda port: port.number))
 
 
+def _check_aliases(notes: Notes, exports: Iterable[Export]) -> None:
+    """One name means one thing, whoever imports it."""
+    exports = list(exports)
+    owner = {export.host: (export.host, export) for export in exports if export.host}
+    for export in exports:
+        for index, alias in enumerate(export.aliases):
+            meaning = export.host or export.origin
+            known, other = owner.setdefault(alias, (meaning, export))
+            if known != meaning or alias == export.host:
+                notes.note(
+                    export.cluster,
+                    f"mesh_exports[{export.index}].aliases[{index}]",
+                    f"'{alias}' is already a name of {other.origin} of {other.cluster}",
+                    "Choose another alias" if alias != export.host else "Remove it, because it is the host",
+                )
+
+
 def _check_hosts(notes: Notes, sites: Mapping[str, Site], resolver: Resolver, exports: Iterable[Export]) -> None:
     domains = {site.domain: site for _host, site in sorted(sites.items(), reverse=True)}
     unnamed = {f"{e.service}.{e.namespace}.svc.{e.mesh}": e for e in exports if not e.host}
@@ -269,6 +289,11 @@ def _check_hosts(notes: Notes, sites: Mapping[str, Site], resolver: Resolver, ex
             for short in (f"{service}.{namespace}", f"{service}.{namespace}.svc"):
                 services.setdefault(short, f"Service {namespace}/{service} of {site.host}")
     chosen = [(e.cluster, f"mesh_exports[{e.index}].host", e.host) for e in exports if e.host]
+    chosen += [
+        (e.cluster, f"mesh_exports[{e.index}].aliases[{index}]", alias)
+        for e in exports
+        for index, alias in enumerate(e.aliases)
+    ]
     chosen += [
         (site.host, f"{wanted.variable}.host", wanted.host)
         for site in sites.values()

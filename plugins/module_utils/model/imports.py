@@ -10,12 +10,13 @@ asked, what the importing cluster remembers of it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import shown
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
+    CLUSTER_DOMAIN,
     Export,
     Import,
     Imported,
@@ -51,18 +52,35 @@ class Importer:
         self.warnings.clear()
         exports: dict[str, list[Export]] = defaultdict(list)
         visible: dict[str, set[str]] = defaultdict(set)
-        renamed: dict[str, Import] = {}
+        renamed: dict[str, tuple[Import, str]] = {}
         for export, wanted in self._selected():
-            host = (wanted and wanted.host) or self._default_host(export)
-            if export not in exports[host]:
-                exports[host].append(export)
-            visible[host].update(wanted.export_to if wanted else ("*",))
-            if wanted and wanted.host:
-                renamed[host] = wanted
-        own = {export.host: export for export in self.resolver.exports[self.site.host] if export.host}
+            for host, export_to, chosen_by in self._names(export, wanted):
+                if export not in exports[host]:
+                    exports[host].append(export)
+                visible[host].update(export_to)
+                if wanted and chosen_by:
+                    renamed[host] = wanted, chosen_by
+        own = {
+            name: export
+            for export in self.resolver.exports[self.site.host]
+            if export.host
+            for name in (export.host, *export.aliases)
+        }
         hosts = sorted({*exports, *own})
         found = [self._imported(host, own.get(host), exports[host], visible[host], renamed.get(host)) for host in hosts]
         return tuple(entry for entry in found if entry), tuple(self.warnings)
+
+    def _names(self, export: Export, wanted: Import | None) -> Iterator[tuple[str, tuple[str, ...], str]]:
+        """Hosts for one export, the namespaces that see each, and the key of mesh_imports that chose it, if any."""
+        if wanted is None:
+            for host in (self._default_host(export), *export.aliases):
+                yield host, ("*",), ""
+            return
+        yield wanted.host or self._default_host(export), wanted.export_to, "host" if wanted.host else ""
+        for alias in export.aliases:
+            yield alias, wanted.export_to, ""
+        for namespace in wanted.short_names_in:
+            yield f"{export.service}.{namespace}.svc.{CLUSTER_DOMAIN}", (namespace,), "short_names_in"
 
     def wants(self, export: Export) -> bool:
         """Whether the cluster imports this export."""
@@ -155,16 +173,19 @@ class Importer:
     # What is behind one host
 
     def _imported(
-        self, host: str, local: Export | None, exports: list[Export], visible: set[str], renamed: Import | None
+        self, host: str, local: Export | None, exports: list[Export], visible: set[str], renamed: tuple[Import, str] | None
     ) -> Imported | None:
         identities = {export.host or export.origin for export in exports} | ({host} if local else set())
         if len(identities) > 1:
             if renamed:
+                wanted, key = renamed
                 self._note(
-                    renamed,
-                    "host",
+                    wanted,
+                    key,
                     f"host '{host}' would stand for {' and '.join(sorted(identities))}",
-                    "Choose another host; exports that back each other up say so with a host of their own",
+                    "Choose another host; exports that back each other up say so with a host of their own"
+                    if key == "host"
+                    else "Narrow from and select, or leave out short_names_in: a short name stands for one export",
                 )
             return None
         sources = [source for export in exports if (source := self._source(export))]

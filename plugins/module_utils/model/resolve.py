@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from ansible_collections.multimesh.istio.plugins.module_utils.model.declare import PROTOCOLS, port_name
 from ansible_collections.multimesh.istio.plugins.module_utils.model.imports import Importer
+from ansible_collections.multimesh.istio.plugins.module_utils.model.ports import PROTOCOLS, port_name
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes, nearest, shown
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
     Cluster,
@@ -23,6 +23,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.types import
     PortSpec,
     ServiceFacts,
     Site,
+    Traffic,
 )
 
 EVERYONE = "all"
@@ -58,6 +59,7 @@ class Resolver:
         self.exports: dict[str, tuple[Export, ...]] = {}
         self._groups = _groups(self.sites.values())
         self._common_hosts = _common_hosts(site for site in self.sites.values() if site.host not in self._without)
+        self._traffic = _traffic(self.sites.values())
         self._specs = {(host, spec.index): spec for host, site in sites.items() for spec in site.exports}
         self._offered: dict[str, tuple[Export, ...]] = {}
 
@@ -160,12 +162,15 @@ class Resolver:
             namespace=spec.namespace,
             service=spec.service,
             host=spec.host,
+            aliases=spec.aliases,
             via=spec.via,
             ports=known.ports or (),
             service_accounts=known.service_accounts or (),
             selector=known.selector or {"app": spec.service},
+            attributes=spec.attributes,
             offers={mesh: tuple(entries) for mesh, entries in offers.items()},
             trust_domain=site.trust_domain,
+            traffic=spec.traffic or self._traffic.get(spec.host or "", Traffic()),
             common_host=spec.host in self._common_hosts,
         )
 
@@ -290,3 +295,8 @@ def _common_hosts(sites: Iterable[Site]) -> set[str]:
             if spec.host:
                 services[spec.host].add((spec.namespace, spec.service))
     return {host for host, found in services.items() if len(found) > 1}
+
+
+def _traffic(sites: Iterable[Site]) -> dict[str, Traffic]:
+    """What the exporters of a host that say something of its traffic say; that all say the same is checked."""
+    return {spec.host: spec.traffic for site in sites for spec in site.exports if spec.host and spec.traffic}

@@ -34,6 +34,11 @@ class Port:
     protocol: str
     target_port: int
 
+    @property
+    def is_http(self) -> bool:
+        """Whether Istio sees requests, and not only connections."""
+        return self.protocol in HTTP_PROTOCOLS
+
 
 @dataclass(frozen=True, slots=True)
 class PortSpec:
@@ -60,6 +65,47 @@ class Consumer:
     @property
     def narrowed(self) -> bool:
         return self.methods is not None or self.paths is not None
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierDetection:
+    """When an endpoint is left alone for a while; None is the default of this collection. Times in seconds."""
+
+    consecutive_gateway_errors: int | None = None
+    interval: float | None = None
+    base_ejection_time: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionPool:
+    """How much a caller's proxy may have under way to a host; None is no limit."""
+
+    max_connections: int | None = None
+    max_requests: int | None = None
+    max_pending_requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """How consumers call a host; None is the default of this collection. Times in seconds.
+
+    order: meshes, the preferred one first. weights: mesh to its share of the calls. At most one of both is given; with
+        neither the nearest locality comes first.
+    timeout: of a request with all tries. per_try_timeout: of one try. retries: tries after the first.
+    """
+
+    order: tuple[str, ...] = ()
+    weights: Mapping[str, int] = field(default_factory=dict)
+    connect_timeout: float | None = None
+    timeout: float | None = None
+    per_try_timeout: float | None = None
+    retries: int | None = None
+    outlier_detection: OutlierDetection = OutlierDetection()
+    connection_pool: ConnectionPool = ConnectionPool()
+
+    @property
+    def by_locality(self) -> bool:
+        return not self.order and not self.weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +138,8 @@ class Facts(PeerFacts):
 class ExportSpec:
     """One entry of ``mesh_exports`` as written.
 
+    aliases: more hosts by which consumers know it.
+    traffic: None if left out.
     consumers: pairs of a mesh, a group or ``all``, and who of these.
     raw: what ``select`` expressions see.
     """
@@ -100,11 +148,13 @@ class ExportSpec:
     namespace: str
     service: str
     host: str | None
+    aliases: tuple[str, ...]
     via: str
     ports: tuple[PortSpec, ...] | None
     service_accounts: tuple[str, ...] | None
     selector: Mapping[str, str] | None
     attributes: Mapping[str, Any]
+    traffic: Traffic | None
     consumers: tuple[tuple[str, Consumer], ...]
     raw: Mapping[str, Any]
 
@@ -115,13 +165,17 @@ class ExportSpec:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One entry of ``mesh_imports`` as written."""
+    """One entry of ``mesh_imports`` as written.
+
+    short_names_in: namespaces in which the Service's name alone means the import.
+    """
 
     index: int
     source: str
     select: str | None
     host: str | None
     export_to: tuple[str, ...]
+    short_names_in: tuple[str, ...]
 
     @property
     def variable(self) -> str:
@@ -176,6 +230,7 @@ class Export:
     """An export with everything known of it.
 
     offers: consumer mesh to the entries that admit it; never the exporter itself.
+    traffic: that of its host, which all exporters of the host share.
     common_host: the exporters of ``host`` call their Service differently, so consumers ask the gateways for the host.
     """
 
@@ -185,12 +240,15 @@ class Export:
     namespace: str
     service: str
     host: str | None
+    aliases: tuple[str, ...]
     via: str
     ports: tuple[Port, ...]
     service_accounts: tuple[str, ...]
     selector: Mapping[str, str]
+    attributes: Mapping[str, Any]
     offers: Mapping[str, tuple[Consumer, ...]]
     trust_domain: str
+    traffic: Traffic = Traffic()
     common_host: bool = False
 
     @property
@@ -245,6 +303,14 @@ class Imported:
     def exports(self) -> tuple[Export, ...]:
         own = (self.local,) if self.local else ()
         return own + tuple(source.export for source in self.sources)
+
+    @property
+    def via(self) -> str:
+        return self.exports[0].via
+
+    @property
+    def traffic(self) -> Traffic:
+        return self.exports[0].traffic
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,7 @@ def test_one_endpoint_is_never_ejected_and_several_may_all_be() -> None:
     assert not {"outlierDetection", "loadBalancer"} & set(policy)
     found = inventory(east=host(export("reviews", "west"), gateway_addresses=[EAST, WEST]), west=host())
     policy = spec(found, "west", "DestinationRule")["trafficPolicy"]
-    assert policy["connectionPool"]["tcp"]["connectTimeout"] == "2s", "there is another one to turn to"
+    assert policy["connectionPool"]["tcp"]["connectTimeout"] == "0.8s", "there is another one to turn to"
     assert policy["outlierDetection"] == {
         "consecutive5xxErrors": 0,
         "consecutiveGatewayErrors": 3,

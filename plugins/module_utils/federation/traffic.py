@@ -1,0 +1,158 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How proxies call an imported host: time limits, health, sharing out, repetition.
+
+https://istio.io/latest/docs/reference/config/networking/destination-rule/ and virtual-service/ have the fields.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object
+from ansible_collections.multimesh.istio.plugins.module_utils.model.durations import written
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Imported, Port, Traffic
+
+# So short that whoever waits for a gateway that is gone has another's answer within a second. It covers the two round
+# trips of TCP and TLS between continents, not a lost SYN, for which there is the other endpoint too.
+CONNECT_TIMEOUT = 0.8
+# Where there is no other endpoint to turn to: Istio's own default. A connection that is late is better than none.
+LONE_CONNECT_TIMEOUT = 10.0
+
+# A peer that vanished is noticed on a kept connection after some 25 s instead of the kernel's two hours.
+KEEPALIVE = {"time": "10s", "interval": "5s", "probes": 3}
+
+# Only errors that speak of the way there eject an endpoint, for behind one stands a whole mesh: answers of 500 are
+# the application's. All endpoints may be ejected, but if they are, all are tried again rather than none.
+CONSECUTIVE_GATEWAY_ERRORS = 3
+INTERVAL = 1.0
+BASE_EJECTION_TIME = 10.0
+
+# RFC 9110 section 9.2.2: repeating these is harmless, even if the first attempt was carried out.
+IDEMPOTENT_METHODS = "GET|HEAD|OPTIONS|TRACE|PUT|DELETE"
+
+RETRIES = 3
+RETRY_IDEMPOTENT = "connect-failure,refused-stream,reset,gateway-error"
+# Only what certainly never reached the application. "unavailable" and "cancelled" may come from it.
+RETRY_UNSENT = "connect-failure,refused-stream,reset-before-request"
+# A stream is not held back for repetition: Istio leaves reset-before-request out for gRPC as well.
+RETRY_STREAM = "connect-failure,refused-stream"
+
+
+def policy(entry: Imported, port: Port, tls: Object, endpoints: int) -> Object:
+    """``trafficPolicy`` of one port.
+
+    tls: its ``tls``. endpoints: how many the host has.
+    """
+    traffic = entry.traffic
+    found: Object = {"tls": tls, "connectionPool": _connection_pool(traffic, port, endpoints)}
+    if endpoints > 1:
+        # With a single endpoint there is nowhere else to go, so nothing is ejected.
+        found["outlierDetection"] = _outlier_detection(traffic)
+        found["loadBalancer"] = {"localityLbSetting": _locality_lb_setting(entry)}
+    return found
+
+
+def _connection_pool(traffic: Traffic, port: Port, endpoints: int) -> Object:
+    default = CONNECT_TIMEOUT if endpoints > 1 else LONE_CONNECT_TIMEOUT
+    tcp: Object = {"connectTimeout": written(traffic.connect_timeout or default), "tcpKeepalive": dict(KEEPALIVE)}
+    pool: Object = {"tcp": tcp}
+    limits = traffic.connection_pool
+    if limits.max_connections:
+        tcp["maxConnections"] = limits.max_connections
+    http = {"http2MaxRequests": limits.max_requests, "http1MaxPendingRequests": limits.max_pending_requests}
+    if port.is_http and any(http.values()):
+        pool["http"] = {key: value for key, value in http.items() if value}
+    return pool
+
+
+def _outlier_detection(traffic: Traffic) -> Object:
+    wanted = traffic.outlier_detection
+    return {
+        "consecutive5xxErrors": 0,
+        "consecutiveGatewayErrors": wanted.consecutive_gateway_errors or CONSECUTIVE_GATEWAY_ERRORS,
+        "interval": written(wanted.interval or INTERVAL),
+        "baseEjectionTime": written(wanted.base_ejection_time or BASE_EJECTION_TIME),
+        "maxEjectionPercent": 100,
+        "minHealthPercent": 1,
+    }
+
+
+def _locality_lb_setting(entry: Imported) -> Object:
+    if entry.traffic.weights:
+        # Weights stand at the endpoints, and localities would come before them.
+        return {"enabled": False}
+    if entry.traffic.order:
+        return {"enabled": True, "failoverPriority": [f"{label}={RANKED}" for label in rank_labels(entry)]}
+    # The nearest locality first. Not by failoverPriority: with endpoints named by DNS in several localities it crashes
+    # istiod 1.30 and 1.31 (https://github.com/istio/istio/issues/61857), and older ones ignore it.
+    return {"enabled": True}
+
+
+# Order of preference. An endpoint is as near as many labels of the list it has, from the first on, without a gap.
+
+RANKED = "yes"
+
+
+def rank_labels(entry: Imported) -> list[str]:
+    """Labels by which endpoints are ranked, one less than there are ranks."""
+    return [f"multimesh.istio/rank-{number}" for number in range(1, len(_ranks(entry)))]
+
+
+def endpoint_settings(entry: Imported, mesh: str, own: bool) -> tuple[dict[str, str], int | None]:
+    """Labels and weight of an endpoint of this mesh; own says that it is the cluster's own Service."""
+    if entry.traffic.weights:
+        return {}, entry.traffic.weights[mesh]
+    if not entry.traffic.order:
+        return {}, None
+    labels = rank_labels(entry)
+    rank = _ranks(entry).index("" if own else mesh)
+    return dict.fromkeys(labels[: len(labels) - rank], RANKED), None
+
+
+def _ranks(entry: Imported) -> list[str]:
+    behind = {source.export.mesh for source in entry.sources}
+    own = [""] if entry.local else []
+    return [*own, *(mesh for mesh in entry.traffic.order if mesh in behind)]
+
+
+# Repetition
+
+
+def routes(entry: Imported, extra: Object) -> list[Object]:
+    """HTTP routes of a host, one or two for each port.
+
+    extra: more keys of every route.
+    """
+    found = []
+    for port in entry.ports:
+        if port.protocol == "GRPC":
+            found.append(_route(entry, port, extra, RETRY_STREAM))
+        elif port.is_http:
+            found.append(_route(entry, port, extra, RETRY_IDEMPOTENT, IDEMPOTENT_METHODS))
+            found.append(_route(entry, port, extra, RETRY_UNSENT))
+    return found
+
+
+def _route(entry: Imported, port: Port, extra: Object, retry_on: str, methods: str | None = None) -> Object:
+    traffic = entry.traffic
+    match: Object = {"port": port.number}
+    if methods:
+        match["method"] = {"regex": methods}
+    retries: dict[str, Any] = {"attempts": RETRIES if traffic.retries is None else traffic.retries}
+    if retries["attempts"]:
+        retries |= {"retryOn": retry_on, "retryRemoteLocalities": True}
+        if traffic.per_try_timeout:
+            retries["perTryTimeout"] = written(traffic.per_try_timeout)
+    route = {
+        "match": [match],
+        "route": [{"destination": {"host": entry.host, "port": {"number": port.number}}}],
+        "retries": retries,
+        **extra,
+    }
+    # By default no timeout, neither of all tries nor of one: it would end streams, downloads and long polls, whose
+    # length only their owner knows.
+    if traffic.timeout:
+        route["timeout"] = written(traffic.timeout)
+    return route

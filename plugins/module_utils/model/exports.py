@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Reading of ``mesh_exports``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ansible_collections.multimesh.istio.plugins.module_utils.model import names
+from ansible_collections.multimesh.istio.plugins.module_utils.model.ports import read_ports
+from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Fields, shown
+from ansible_collections.multimesh.istio.plugins.module_utils.model.traffic import read_traffic
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Consumer, ExportSpec
+
+VIAS = ("gateway", "ingress", "passthrough")
+
+
+def read_export(index: int, fields: Fields) -> ExportSpec | None:
+    """One entry."""
+    service = fields.text("service", names.label, "Give the name of a Kubernetes Service", required=True)
+    namespace = fields.text("namespace", names.label, "Give the namespace of the Service", required=True)
+    ports = read_ports(fields)
+    selector = _selector(fields)
+    accounts = fields.texts("service_accounts", names.subdomain, "Name the service accounts of the pods that serve it")
+    host = fields.text("host", names.host, "Write for example 'reviews.shop.global'")
+    aliases = fields.texts("aliases", names.host, "Write for example ['reviews.shop.global']")
+    via = fields.choice("via", VIAS, "passthrough")
+    attributes = fields.mapping("attributes", "Write names and values, for example {tier: gold}")
+    traffic = read_traffic(fields)
+    consumers = _consumers(fields)
+    raw = fields.raw
+    if service is None or namespace is None:
+        return None
+    return ExportSpec(
+        index=index,
+        namespace=namespace,
+        service=service,
+        host=host,
+        aliases=aliases or (),
+        via=via,
+        ports=ports,
+        service_accounts=accounts,
+        selector=selector,
+        attributes=attributes or {},
+        traffic=traffic,
+        consumers=consumers,
+        raw=raw,
+    )
+
+
+def _selector(fields: Fields) -> Mapping[str, str] | None:
+    way_out = "Write the labels of the pods, for example {app: reviews}"
+    found = fields.mapping("selector", way_out)
+    if found is None:
+        return None
+    if not found:
+        fields.note("selector", "expected at least one label, found an empty mapping, which is every pod", way_out)
+    labels = {}
+    for key, value in found.items():
+        if expected := names.label_key(str(key)):
+            fields.note(f"selector.{key}", f"expected {expected}", way_out)
+        if not isinstance(value, str):
+            fields.note(f"selector.{key}", f"expected a string, found {shown(value)}", "Put the value in quotes")
+        elif value and (expected := names.label_value(value)):
+            fields.note(f"selector.{key}", f"expected {expected}, found {shown(value)}", way_out)
+        else:
+            labels[str(key)] = value
+    return labels
+
+
+def _consumers(fields: Fields) -> tuple[tuple[str, Consumer], ...]:
+    way_out = "List meshes, groups or 'all'; an empty list offers the Service to nobody"
+    if not fields.has("consumers"):
+        fields.missing("consumers", "a list", way_out)
+        return ()
+    found = []
+    for index, value in enumerate(fields.items("consumers", way_out) or []):
+        path = f"consumers[{index}]"
+        if isinstance(value, str) and value.strip():
+            found.append((value, Consumer()))
+        elif isinstance(value, Mapping):
+            consumer = _consumer(Fields(fields.notes, fields.mesh, fields.at(path), value))
+            if consumer:
+                found.append(consumer)
+        else:
+            fields.note(path, f"expected a name or a mapping with mesh, found {shown(value)}", way_out)
+    return tuple(found)
+
+
+def _consumer(fields: Fields) -> tuple[str, Consumer] | None:
+    mesh = fields.text("mesh", names.text, "Name a mesh, a group or 'all'", required=True)
+    namespace = fields.text("namespace", names.label, "Name a namespace of the consumer mesh")
+    account = fields.text("service_account", names.subdomain, "Name a service account of the consumer mesh")
+    methods = fields.texts("methods", names.method, "List HTTP methods, or leave it out to allow all of them")
+    paths = fields.texts("paths", names.path, "List path patterns, or leave it out to allow all paths")
+    fields.done()
+    if account and not fields.has("namespace"):
+        fields.missing("namespace", "the namespace of the service account", "Add namespace, or remove service_account")
+        return None
+    if mesh is None:
+        return None
+    if paths and "*" in paths:
+        paths = None
+    return mesh, Consumer(namespace, account, methods, paths)

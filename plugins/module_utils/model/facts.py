@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Reading of what ``mesh_info`` returned, and of what clusters remember of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.multimesh.istio.plugins.module_utils.model.ports import PROTOCOLS
+from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes, shown
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Facts, PeerFacts, PortSpec, ServiceFacts
+
+
+def read_facts(notes: Notes, host: str, value: Any) -> Facts | None:
+    """Facts of one cluster; None if they are not what the module returns."""
+    if not isinstance(value, Mapping):
+        notes.note(
+            host, "facts", f"expected a mapping, found {shown(value)}", "Read them with multimesh.istio.mesh_info"
+        )
+        return None
+    own = _peer_facts(notes, host, "facts", value)
+    remembered = {}
+    for peer, facts in (value.get("remembered") or {}).items():
+        if isinstance(facts, Mapping):
+            remembered[str(peer)] = _peer_facts(notes, host, f"facts.remembered.{peer}", facts)
+    return Facts(own.gateway_addresses, own.services, remembered)
+
+
+def _peer_facts(notes: Notes, host: str, path: str, value: Mapping[str, Any]) -> PeerFacts:
+    addresses = value.get("gateway_addresses") or ()
+    services = {}
+    for index, service in enumerate(value.get("services") or ()):
+        found = _service_facts(notes, host, f"{path}.services[{index}]", service)
+        if found:
+            services[found.namespace, found.name] = found
+    return PeerFacts(tuple(str(address) for address in addresses), services)
+
+
+def _service_facts(notes: Notes, host: str, path: str, value: Any) -> ServiceFacts | None:
+    try:
+        selector = value.get("selector")
+        return ServiceFacts(
+            namespace=str(value["namespace"]),
+            name=str(value["name"]),
+            ports=tuple(sorted(map(_port_facts, value.get("ports") or ()), key=lambda port: port.number)),
+            selector={str(key): str(label) for key, label in selector.items()} if selector else None,
+            service_accounts=tuple(sorted(str(account) for account in value.get("service_accounts") or ())),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        notes.note(host, path, "expected a Service with its ports", "Read it with multimesh.istio.mesh_info")
+        return None
+
+
+def _port_facts(value: Mapping[str, Any]) -> PortSpec:
+    protocol, target = value.get("protocol"), value.get("target_port")
+    return PortSpec(
+        number=int(value["number"]),
+        name=value.get("name") or None,
+        # A protocol that cannot be federated stays as it is, so that the export using it is refused by name.
+        protocol=PROTOCOLS.get(str(protocol).upper(), str(protocol)) if protocol else None,
+        target_port=target if isinstance(target, int) else None,
+    )
