@@ -30,7 +30,7 @@ class Load:
     """
 
     def __init__(
-        self, federation: Federation, routes: Iterable[tuple[str, str]], qps: int = 20, seconds: int = 20
+        self, federation: Federation, routes: Iterable[tuple[str, str]], qps: float = 20, seconds: int = 20
     ) -> None:
         self._federation = federation
         self._qps = qps

@@ -17,6 +17,8 @@ from tests.e2e.support import cacerts, wait_for
 
 REQUESTS = int(os.environ.get("MULTIMESH_ROTATION_REQUESTS", "20000"))
 """How many requests are sent while the root is exchanged, all of which have to be answered."""
+QPS = float(os.environ.get("MULTIMESH_ROTATION_QPS", "36"))
+"""Requests per second in each of the six directions."""
 EACH = 20_000
 """At so many of them it is exchanged once more, which make soak comes to."""
 
@@ -38,7 +40,7 @@ def leave(federation):
 
 def test_the_root_is_exchanged(federation, leave):
     old = {mesh: cacerts(federation, mesh) for mesh in MESHES}
-    with Load(federation, itertools.permutations(MESHES, 2), qps=36) as load:
+    with Load(federation, itertools.permutations(MESHES, 2), qps=QPS) as load:
         exchanges = 0
         while load.total < REQUESTS and not load.failed and not load.problems:
             run = federation.play("rotate_root_ca", "-e", f"shared_root_ca_rotate_from={the_root(federation)}").ok()

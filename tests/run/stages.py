@@ -133,6 +133,7 @@ def soak() -> list[Check]:
         "MULTIMESH_KILLS": "20",
         "MULTIMESH_KILL_POINTS": "all",
         "MULTIMESH_ROTATION_REQUESTS": "1000000",
+        "MULTIMESH_ROTATION_QPS": "100",
         "MULTIMESH_FUZZ": "1000000",
         "MULTIMESH_FUZZ_SEED": str(secrets.randbelow(2**31)),
     }
