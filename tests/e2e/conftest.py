@@ -15,7 +15,7 @@ import pytest
 
 from tests.canary import Watch
 from tests.e2e import scenario
-from tests.e2e.scenario import MESHES
+from tests.e2e.scenario import LOCALITIES, MESHES
 from tests.e2e.support import AuditLog, Federation, known_secrets
 from tests.lab.api import Lab
 
@@ -29,7 +29,7 @@ def lab() -> Iterator[Lab]:
     lab = Lab(os.environ.get("MULTIMESH_LAB", "test"))
     if not REUSE:
         lab.down()
-    lab.up(list(MESHES))
+    lab.up(list(MESHES), LOCALITIES)
     yield lab
     if not REUSE:
         lab.down()

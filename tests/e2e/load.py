@@ -81,25 +81,50 @@ class Load:
         host = f"greeter.{NAMESPACE}.svc.{callee}.global" if caller != callee else f"greeter.{NAMESPACE}"
         url = f"http://{host}:{HTTP if kept else NEW_CONNECTIONS}/"
         qps = self._qps * (5 / 6 if kept else 1 / 6)
-        command = [
-            "fortio", "load", "-quiet", "-json", "-", "-qps", f"{qps:.3f}", "-c", "2",
-            "-n", str(int(qps * self._seconds)), "-timeout", "5s", f"-keepalive={'true' if kept else 'false'}", url,
-        ]  # fmt: skip
-        execute = ["exec", "-n", NAMESPACE, "deploy/load", "-c", "load", "--", *command]
         while not self._stop.is_set():
-            done = subprocess.run(
-                self._federation.lab.kubectl_command(caller, *execute), capture_output=True, text=True, check=False
-            )
+            burst = Burst(self._federation, caller, url, qps, self._seconds, "2", f"-keepalive={str(kept).lower()}")
             try:
-                result = json.loads(done.stdout[done.stdout.index("{") :])
-            except ValueError:
-                self.problems.append(f"{caller} -> {callee}: no result: {done.stderr[-300:]}")
+                burst.wait()
+            except AssertionError as error:
+                self.problems.append(f"{caller} -> {callee}: {error}")
                 self._stop.wait(1)
                 continue
-            codes = {str(code): int(count) for code, count in result["RetCodes"].items()}
-            self.codes[route].update(codes)
-            if codes.keys() - {"200"}:
+            self.codes[route].update(burst.codes)
+            if burst.codes.keys() - {"200"}:
                 moment = time.strftime("%H:%M:%S")
                 self.failures.append(
-                    f"{moment} {caller} -> {callee} {'kept' if kept else 'new'}: {codes}: {done.stderr[-800:]}"
+                    f"{moment} {caller} -> {callee} {'kept' if kept else 'new'}: {burst.codes}: {burst.said[-800:]}"
                 )
+
+
+class Burst:
+    """One run of fortio from the load pod of a mesh, begun when this is made.
+
+    After ``wait``: codes: HTTP status (or -1), for TCP ``OK`` or the error -> how often. slowest: seconds. said: stderr.
+    """
+
+    def __init__(
+        self, federation: Federation, mesh: str, url: str, qps: float, seconds: float, connections: str, *options: str
+    ) -> None:
+        command = [
+            "fortio", "load", "-quiet", "-json", "-", "-qps", f"{qps:.3f}", "-c", connections,
+            "-n", str(int(qps * seconds)), "-timeout", "5s", *options, url,
+        ]  # fmt: skip
+        execute = ["exec", "-n", NAMESPACE, "deploy/load", "-c", "load", "--", *command]
+        self._process = subprocess.Popen(
+            federation.lab.kubectl_command(mesh, *execute), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.codes: dict[str, int] = {}
+        self.slowest = 0.0
+        self.said = ""
+
+    def wait(self) -> Self:
+        """Wait for its end and read the result. Raises AssertionError if there is none."""
+        written, self.said = self._process.communicate()
+        try:
+            result = json.loads(written[written.index("{") :])
+        except ValueError:
+            raise AssertionError(f"no result: {self.said[-300:]}") from None
+        self.codes = {str(code): int(count) for code, count in result["RetCodes"].items()}
+        self.slowest = float(result["DurationHistogram"]["Max"])
+        return self

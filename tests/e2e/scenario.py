@@ -16,6 +16,7 @@ from tests.lab import manifests
 from tests.lab.api import Lab
 
 MESHES = ("east", "west", "north")
+LOCALITIES = {"east": "eu/eu-east", "west": "eu/eu-west", "north": "us/us-north"}
 NAMESPACE = "demo"
 NAMESPACES = (NAMESPACE, "shop", "vault")
 GREETER_PORTS = [
@@ -48,7 +49,7 @@ def greeter() -> dict[str, Any]:
 
 def hosts(*meshes: str) -> dict[str, dict[str, Any]]:
     """The hosts of the inventory with their variables."""
-    return {mesh: {"mesh_locality": f"eu/eu-{mesh}", "mesh_exports": [greeter()]} for mesh in meshes or MESHES}
+    return {mesh: {"mesh_locality": LOCALITIES[mesh], "mesh_exports": [greeter()]} for mesh in meshes or MESHES}
 
 
 def make_namespaces(lab: Lab) -> None:

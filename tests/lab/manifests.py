@@ -13,7 +13,7 @@ from tests.lab.components import CLUSTER_DNS, CLUSTER_DOMAIN
 
 Manifest = dict[str, Any]
 
-APP_PORTS = {"http": 8080, "grpc": 8079, "tcp": 9000, "tcp-web": 8081, "tls": 8443}
+APP_PORTS = {"http": 8080, "grpc": 8079, "tcp": 9000, "tcp-echo": 9001, "tcp-web": 8081, "tls": 8443}
 """Ports of the sample application, by Service port name; Service and containers use the same numbers.
 
 ``tcp-web`` is HTTP that Istio takes for TCP: each connection of a client is one between the proxies.
@@ -126,7 +126,7 @@ def app(
 ) -> list[Manifest]:
     """The sample application as Service `name`: it answers with its mesh, the host it was called by and the caller.
 
-    `ports` (default `APP_PORTS`) are the Service's by port name: http, grpc, tcp, tcp-web, tls. `service_account`
+    `ports` (default `APP_PORTS`) are the Service's by port name: http, grpc, tcp, tcp-echo, tcp-web, tls. `service_account`
     defaults to `name`. Several versions of one name stand side by side behind one Service.
     """
     account = service_account or name
