@@ -41,7 +41,7 @@ molecule: ## every role alone, and site, on the lab
 	@$(MAIN) python -m tests.run molecule
 
 e2e: ## end-to-end tests on the lab
-	@$(MAIN) python -m tests.run api e2e
+	@$(MAIN) python -m tests.run api e2e load
 
 fuzz: ## 5,000 spoiled bundles, judged by the collection and by Go, OpenSSL and Envoy
 	@$(MAIN) python -m tests.run fuzz

@@ -304,7 +304,13 @@ def service_facts(service: Body, backends: Sequence[Body]) -> dict[str, Any]:
         "ports": [_port(port, backends) for port in _distinct(spec.get("ports") or [])],
         "selector": _selector(service),
         "service_accounts": sorted({str(pod.get("serviceAccountName") or "default") for pod in backends}),
+        "cluster_ip": _cluster_ip(spec),
     }
+
+
+def _cluster_ip(spec: Body) -> str | None:
+    address = str(spec.get("clusterIP") or "None")
+    return None if address == "None" else address  # the text that marks a headless Service
 
 
 def _distinct(ports: Sequence[Body]) -> list[Body]:

@@ -213,6 +213,10 @@ mesh:
           type: list
           elements: str
           sample: [bookinfo-reviews]
+        cluster_ip:
+          description: Its address in the cluster; null for a headless one.
+          type: str
+          sample: 10.96.0.9
     remembered:
       description: Facts of the peers as they were last applied to this cluster, by inventory host name.
       type: dict

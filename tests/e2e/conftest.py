@@ -20,7 +20,9 @@ from tests.e2e.support import AuditLog, Federation, known_secrets
 from tests.lab.api import Lab
 
 REUSE = os.environ.get("MULTIMESH_REUSE_LAB") == "1"
-"""For work on one test: take the lab as the last run left it, federated, and leave it up."""
+"""Take the lab as the last run left it, federated, and leave it up."""
+KEEP = REUSE or os.environ.get("MULTIMESH_KEEP_LAB") == "1"
+"""Leave it up for the next run."""
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +33,7 @@ def lab() -> Iterator[Lab]:
         lab.down()
     lab.up(list(MESHES), LOCALITIES)
     yield lab
-    if not REUSE:
+    if not KEEP:
         lab.down()
 
 

@@ -100,7 +100,8 @@ class Load:
 class Burst:
     """One run of fortio from the load pod of a mesh, begun when this is made.
 
-    After ``wait``: codes: HTTP status (or -1), for TCP ``OK`` or the error -> how often. slowest: seconds. said: stderr.
+    After ``wait``: codes: HTTP status (or -1), for TCP ``OK`` or the error -> how often. slowest: seconds. said: what
+    it wrote to stderr.
     """
 
     def __init__(

@@ -19,6 +19,8 @@ from tests.e2e.scenario import NAMESPACE
 from tests.e2e.support import Federation, wait_for
 from tests.lab import manifests
 
+pytestmark = pytest.mark.load
+
 HOST = "quotes.shop.global"
 EXPORTERS = ("east", "north")
 PORTS = {"http": 80, "grpc": 8079, "tcp-echo": 9001}

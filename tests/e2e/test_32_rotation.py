@@ -15,6 +15,8 @@ from tests.e2e.load import Load
 from tests.e2e.scenario import MESHES, NAMESPACE
 from tests.e2e.support import cacerts, wait_for
 
+pytestmark = pytest.mark.load
+
 REQUESTS = int(os.environ.get("MULTIMESH_ROTATION_REQUESTS", "20000"))
 """How many requests are sent while the root is exchanged, all of which have to be answered."""
 QPS = float(os.environ.get("MULTIMESH_ROTATION_QPS", "36"))

@@ -8,10 +8,14 @@ from __future__ import annotations
 import itertools
 import time
 
+import pytest
+
 from tests.e2e import scenario
 from tests.e2e.load import NEW_CONNECTIONS, Load
 from tests.e2e.scenario import MESHES, NAMESPACE
 from tests.e2e.support import cacerts, wait_for
+
+pytestmark = pytest.mark.load
 
 SECONDS = 120
 """Within which no new handshake of the mesh that was cut off may succeed anywhere."""

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
+import pytest
 
 from tests.e2e import scenario
+from tests.e2e.load import Burst
 from tests.e2e.scenario import LEDGER, MESHES, NAMESPACE
 from tests.e2e.support import AuditLog, held, wait_for
 
@@ -44,24 +44,20 @@ def test_a_removed_export_takes_exactly_its_objects_along(federation):
     assert logs["north"].writes() == []
 
 
+@pytest.mark.load
 def test_removing_a_mesh_costs_the_others_no_request(federation):
     federation.write_inventory(scenario.hosts())
     federation.play("site").ok()
     url = "http://greeter.{}.svc.{}.global/"
-    count = 2000
-    loads = {}
-    for caller, callee in (("east", "west"), ("west", "east")):
-        command = ["fortio", "load", "-quiet", "-json", "-", "-qps", "50", "-c", "4", "-n", str(count)]
-        execute = ["exec", "-n", NAMESPACE, "deploy/load", "-c", "load", "--", *command, url.format(NAMESPACE, callee)]
-        loads[caller] = subprocess.Popen(
-            federation.lab.kubectl_command(caller, *execute), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+    loads = {
+        caller: Burst(federation, caller, url.format(NAMESPACE, callee), 50, 40, "4")
+        for caller, callee in (("east", "west"), ("west", "east"))
+    }
     federation.play("remove", "-e", '{"remove_meshes": ["north"]}').ok()
     for caller, load in loads.items():
-        output, _none = load.communicate(timeout=120)
-        result = json.loads(output[output.index("{") :])
-        print(f"load of {caller}: {result['RetCodes']}")
-        assert result["RetCodes"] == {"200": count}
+        codes = load.wait().codes
+        print(f"load of {caller}: {codes}")
+        assert codes == {"200": 2000}
     for mesh in ("east", "west"):
         assert not [key for key in held(federation, mesh) if "north" in key[2]]
     assert [key[0] for key in held(federation, "north")] == ["PeerAuthentication"], "its control plane stays"

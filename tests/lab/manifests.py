@@ -126,8 +126,8 @@ def app(
 ) -> list[Manifest]:
     """The sample application as Service `name`: it answers with its mesh, the host it was called by and the caller.
 
-    `ports` (default `APP_PORTS`) are the Service's by port name: http, grpc, tcp, tcp-echo, tcp-web, tls. `service_account`
-    defaults to `name`. Several versions of one name stand side by side behind one Service.
+    `ports` (default `APP_PORTS`) are the Service's by port name. `service_account` defaults to `name`. Several
+    versions of one name stand side by side behind one Service.
     """
     account = service_account or name
     labels = {"app": name, "version": version}

@@ -12,11 +12,13 @@ import time
 from collections import deque
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 from tests.env.checkout import CHECKOUT
+from tests.lab.api import Lab
 from tests.lab.progress import format_line, say
 from tests.run.runner import OUTPUT, Result, run_stage, summary
-from tests.run.stages import ALONE, IN_ORDER, LONG_STAGES, NEEDS_LAB, ON_CLUSTERS, STAGES
+from tests.run.stages import ALONE, E2E_LAB, IN_ORDER, LONG_STAGES, NEEDS_LAB, ON_CLUSTERS, STAGES
 
 
 def build_lab() -> subprocess.Popen[bytes]:
@@ -30,7 +32,7 @@ def build_lab() -> subprocess.Popen[bytes]:
 def main() -> int:
     """Run the stages; 0 if everything ran and passed.
 
-    Two lanes side by side, one of them with the clusters first, then what has to run alone.
+    Lanes side by side, each with its clusters first, one with none; then what has to run alone.
     """
     everything = STAGES | LONG_STAGES
     parser = argparse.ArgumentParser(prog="python -m tests.run", description=__doc__)
@@ -51,7 +53,8 @@ def main() -> int:
         return results
 
     waiting: deque[Collection[str]] = deque([IN_ORDER])  # the longest first
-    waiting.extend({name} for name in everything if name not in ON_CLUSTERS | ALONE | IN_ORDER)
+    placed = {*chain(*ON_CLUSTERS), *ALONE, *IN_ORDER}
+    waiting.extend((name,) for name in everything if name not in placed)
 
     def lane(first: Collection[str]) -> list[Result]:
         results = run(first)
@@ -64,12 +67,14 @@ def main() -> int:
 
     try:
         with ThreadPoolExecutor() as pool:
-            lanes = list(pool.map(lane, (ON_CLUSTERS, ())))
+            lanes = list(pool.map(lane, (*ON_CLUSTERS, ())))
         results = [result for results in (*lanes, run(ALONE)) for result in results]
     finally:
         if lab is not None and lab.poll() is None:
             lab.terminate()
             lab.wait()
+        if "e2e" in wanted:
+            Lab(E2E_LAB).down()
     say(f"\n{time.monotonic() - started:.0f} s, logs in {OUTPUT}\n{summary(results)}")
     return 0 if all(result.counts.good for result in results) else 1
 

@@ -10,10 +10,12 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 
 from tests.env import venv
 from tests.env.checkout import CHECKOUT, collections_root, environment
+from tests.lab.api import Lab
 from tests.run.runner import OUTPUT, Check, Counts, junit_counter
 
 PLAYBOOKS = sorted(f"playbooks/{path.name}" for path in (CHECKOUT / "playbooks").glob("*.yml"))
@@ -24,6 +26,7 @@ UNIT_TESTS = {
     # Another Python. Killing runs takes a while, and it has no part in that; nor have the lab and the tools.
     "newest": ("tests/unit/plugins", "--ignore-glob=*/test_interruptions.py"),
 }
+E2E_LAB = "test"
 API_TESTS = ("tests/e2e/api", "tests/e2e/lab")
 
 
@@ -118,8 +121,20 @@ def api() -> list[Check]:
 
 
 def e2e() -> list[Check]:
-    """The federation on real clusters."""
-    return [pytest("e2e", "pytest", "-m", "not long", "tests/e2e", *(f"--ignore={folder}" for folder in API_TESTS))]
+    """The federation on real clusters, which are left to the next stage."""
+    return [_federation("e2e", "not long and not load", {"MULTIMESH_KEEP_LAB": "1"})]
+
+
+def load() -> list[Check]:
+    """What happens to requests while something happens to the federation; on the clusters of e2e if they are there."""
+    return [_federation("load", "load and not long", {"MULTIMESH_REUSE_LAB": "1"} if Lab(E2E_LAB).meshes() else {})]
+
+
+def _federation(stage: str, marked: str, variables: Mapping[str, str]) -> Check:
+    ignored = (f"--ignore={folder}" for folder in API_TESTS)
+    return pytest(
+        stage, "pytest", "-m", marked, "tests/e2e", *ignored, variables=environment(Path(sys.prefix)) | variables
+    )
 
 
 def fuzz(stage: str, variables: Mapping[str, str] | None = None) -> list[Check]:
@@ -133,7 +148,7 @@ def soak() -> list[Check]:
         "MULTIMESH_KILLS": "20",
         "MULTIMESH_KILL_POINTS": "all",
         "MULTIMESH_ROTATION_REQUESTS": "1000000",
-        "MULTIMESH_ROTATION_QPS": "100",
+        "MULTIMESH_ROTATION_QPS": "60",
         "MULTIMESH_FUZZ": "1000000",
         "MULTIMESH_FUZZ_SEED": str(secrets.randbelow(2**31)),
     }
@@ -170,12 +185,13 @@ STAGES: dict[str, Callable[[], list[Check]]] = {
     "api": api,
     "molecule": molecule,
     "e2e": e2e,
+    "load": load,
 }
 LONG_STAGES = {"soak": soak}
-ON_CLUSTERS = frozenset({"api", "molecule"})
-"""They wait a lot; what needs the processor alone runs beside them."""
-IN_ORDER = frozenset({"oldest", "newest"})
+ON_CLUSTERS = (("e2e",), ("api", "molecule"))
+"""They wait a lot, so these run side by side, and what needs the processor alone beside them."""
+IN_ORDER = ("oldest", "newest")
 """The second compares with the first."""
-ALONE = frozenset({"e2e", "soak"})
+ALONE = ("load", "soak")
 """Requests are counted there, and a machine that is busy with something else loses some."""
-NEEDS_LAB = ON_CLUSTERS | ALONE | {"fuzz"}
+NEEDS_LAB = frozenset({*chain(*ON_CLUSTERS), *ALONE, "fuzz"})

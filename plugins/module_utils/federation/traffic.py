@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.multimesh.istio.plugins.module_utils.federation.endpoints import RANKED, Endpoints
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object
 from ansible_collections.multimesh.istio.plugins.module_utils.model.durations import written
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Imported, Port, Traffic
@@ -40,22 +41,19 @@ RETRY_UNSENT = "connect-failure,refused-stream,reset-before-request"
 RETRY_STREAM = "connect-failure,refused-stream"
 
 
-def policy(entry: Imported, port: Port, tls: Object, endpoints: int) -> Object:
-    """``trafficPolicy`` of one port.
-
-    tls: its ``tls``. endpoints: how many the host has.
-    """
-    traffic = entry.traffic
-    found: Object = {"tls": tls, "connectionPool": _connection_pool(traffic, port, endpoints)}
-    if endpoints > 1:
+def policy(traffic: Traffic, port: Port, tls: Object, endpoints: Endpoints) -> Object:
+    """``trafficPolicy`` of one port. tls: its ``tls``."""
+    several = len(endpoints.items) > 1
+    found: Object = {"tls": tls, "connectionPool": _connection_pool(traffic, port, several)}
+    if several:
         # With a single endpoint there is nowhere else to go, so nothing is ejected.
         found["outlierDetection"] = _outlier_detection(traffic)
-        found["loadBalancer"] = {"localityLbSetting": _locality_lb_setting(entry)}
+        found["loadBalancer"] = {"localityLbSetting": _locality_lb_setting(traffic, endpoints)}
     return found
 
 
-def _connection_pool(traffic: Traffic, port: Port, endpoints: int) -> Object:
-    default = CONNECT_TIMEOUT if endpoints > 1 else LONE_CONNECT_TIMEOUT
+def _connection_pool(traffic: Traffic, port: Port, several: bool) -> Object:
+    default = CONNECT_TIMEOUT if several else LONE_CONNECT_TIMEOUT
     tcp: Object = {"connectTimeout": written(traffic.connect_timeout or default), "tcpKeepalive": dict(KEEPALIVE)}
     pool: Object = {"tcp": tcp}
     limits = traffic.connection_pool
@@ -79,42 +77,13 @@ def _outlier_detection(traffic: Traffic) -> Object:
     }
 
 
-def _locality_lb_setting(entry: Imported) -> Object:
-    if entry.traffic.weights:
+def _locality_lb_setting(traffic: Traffic, endpoints: Endpoints) -> Object:
+    if traffic.weights:
         # Weights stand at the endpoints, and localities would come before them.
         return {"enabled": False}
-    if entry.traffic.order:
-        return {"enabled": True, "failoverPriority": [f"{label}={RANKED}" for label in rank_labels(entry)]}
-    # The nearest locality first. Not by failoverPriority: with endpoints named by DNS in several localities it crashes
-    # istiod 1.30 and 1.31 (https://github.com/istio/istio/issues/61857), and older ones ignore it.
+    if endpoints.rank_labels:
+        return {"enabled": True, "failoverPriority": [f"{label}={RANKED}" for label in endpoints.rank_labels]}
     return {"enabled": True}
-
-
-# Order of preference. An endpoint is as near as many labels of the list it has, from the first on, without a gap.
-
-RANKED = "yes"
-
-
-def rank_labels(entry: Imported) -> list[str]:
-    """Labels by which endpoints are ranked, one less than there are ranks."""
-    return [f"multimesh.istio/rank-{number}" for number in range(1, len(_ranks(entry)))]
-
-
-def endpoint_settings(entry: Imported, mesh: str, own: bool) -> tuple[dict[str, str], int | None]:
-    """Labels and weight of an endpoint of this mesh; own says that it is the cluster's own Service."""
-    if entry.traffic.weights:
-        return {}, entry.traffic.weights[mesh]
-    if not entry.traffic.order:
-        return {}, None
-    labels = rank_labels(entry)
-    rank = _ranks(entry).index("" if own else mesh)
-    return dict.fromkeys(labels[: len(labels) - rank], RANKED), None
-
-
-def _ranks(entry: Imported) -> list[str]:
-    behind = {source.export.mesh for source in entry.sources}
-    own = [""] if entry.local else []
-    return [*own, *(mesh for mesh in entry.traffic.order if mesh in behind)]
 
 
 # Repetition

@@ -36,7 +36,7 @@ def check(notes: Notes, sites: Mapping[str, Site], resolver: Resolver) -> None:
         _check_shared_pods(notes, own)
     exports = [export for site in ordered for export in resolver.exports[site.host]]
     _check_backups(notes, exports)
-    check_traffic(notes, [(export, resolver.spec(export)) for export in exports])
+    check_traffic(notes, sites, [(export, resolver.spec(export)) for export in exports], resolver.live)
     _check_aliases(notes, exports)
     _check_hosts(notes, sites, resolver, exports)
 

@@ -10,12 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ansible_collections.multimesh.istio.plugins.module_utils.model import names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes, nearest
-from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Export, ExportSpec, Traffic
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Export, ExportSpec, Site, Traffic
 
 
-def check_traffic(notes: Notes, exports: Iterable[tuple[Export, ExportSpec]]) -> None:
-    """Note every rule broken."""
+def check_traffic(
+    notes: Notes, sites: Mapping[str, Site], exports: Iterable[tuple[Export, ExportSpec]], live: bool
+) -> None:
+    """Note every rule broken.
+
+    live: some cluster was asked, so what is unknown of one that was not is of no interest.
+    """
     behind: dict[str, list[tuple[Export, ExportSpec]]] = {}
     for export, spec in exports:
         behind.setdefault(export.host or export.origin, []).append((export, spec))
@@ -23,6 +29,9 @@ def check_traffic(notes: Notes, exports: Iterable[tuple[Export, ExportSpec]]) ->
         _check_via(notes, host, [export for export, _spec in found])
         _check_agreement(notes, host, found)
         meshes = {export.mesh for export, _spec in found}
+        if len(found) > 1 and found[0][0].traffic.order:
+            for export, _spec in found:
+                _check_addresses(notes, export, sites[export.cluster], live)
         for export, spec in found:
             if spec.traffic:
                 _check_meshes(notes, export, spec.traffic, host, meshes)
@@ -79,6 +88,27 @@ def _check_meshes(notes: Notes, export: Export, traffic: Traffic, host: str, mes
                 f"expected every mesh that exports '{host}', and {mesh} is missing",
                 f"Add {mesh}" if isinstance(named, Mapping) else f"Add {mesh} where its turn is",
             )
+
+
+def _check_addresses(notes: Notes, export: Export, site: Site, live: bool) -> None:
+    """Order goes by labels of endpoints, which istiod honours for addresses and not for DNS names."""
+    addresses = site.gateway_addresses or (site.facts.gateway_addresses if site.facts else ())
+    for address in addresses:
+        if not names.ip(address):
+            notes.note(
+                site.host,
+                "mesh_gateway_addresses",
+                f"'{export.host}' has an order, which Istio keeps for IP addresses only, and '{address}' is a name",
+                "Give the gateway's IP addresses, or leave out order",
+            )
+    if export.cluster_ip is None and (site.facts is not None or not live):
+        notes.note(
+            site.host,
+            f"mesh_exports[{export.index}].cluster_ip",
+            f"'{export.host}' has an order, which Istio keeps for IP addresses only, and that of Service"
+            f" {export.namespace}/{export.service} is {'none' if site.facts else 'unknown'}",
+            "Export a Service that is not headless, or leave out order" if site.facts else "Add cluster_ip",
+        )
 
 
 def _check_http(notes: Notes, export: Export, traffic: Traffic) -> None:

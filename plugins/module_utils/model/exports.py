@@ -23,6 +23,7 @@ def read_export(index: int, fields: Fields) -> ExportSpec | None:
     ports = read_ports(fields)
     selector = _selector(fields)
     accounts = fields.texts("service_accounts", names.subdomain, "Name the service accounts of the pods that serve it")
+    cluster_ip = fields.text("cluster_ip", names.ip_address, "Write the Service's spec.clusterIP, or leave it out")
     host = fields.text("host", names.host, "Write for example 'reviews.shop.global'")
     aliases = fields.texts("aliases", names.host, "Write for example ['reviews.shop.global']")
     via = fields.choice("via", VIAS, "passthrough")
@@ -42,6 +43,7 @@ def read_export(index: int, fields: Fields) -> ExportSpec | None:
         ports=ports,
         service_accounts=accounts,
         selector=selector,
+        cluster_ip=cluster_ip,
         attributes=attributes or {},
         traffic=traffic,
         consumers=consumers,

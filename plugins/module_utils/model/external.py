@@ -18,7 +18,7 @@ TLS_MODES = ("mutual", "none", "simple")
 def read_external(index: int, fields: Fields) -> ExternalService | None:
     """One entry."""
     hosts = fields.texts("hosts", names.host, "Write for example 'api.example.com'")
-    addresses = fields.texts("addresses", _ip_address, "Write for example '192.0.2.10'")
+    addresses = fields.texts("addresses", names.ip_address, "Write for example '192.0.2.10'")
     if not fields.has("hosts") and not fields.has("addresses"):
         fields.missing("hosts", "hosts or addresses", "Say where the service is")
     specs = read_ports(fields)
@@ -44,10 +44,6 @@ def read_external(index: int, fields: Fields) -> ExternalService | None:
         consumers=consumers or (),
         export_to=read_export_to(fields),
     )
-
-
-def _ip_address(value: str) -> str | None:
-    return None if names.ip(value) else "a bare IP address"
 
 
 def _external_tls(fields: Fields) -> ExternalTls:

@@ -10,7 +10,12 @@ from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model.ports import PROTOCOLS
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes, shown
-from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Facts, PeerFacts, PortSpec, ServiceFacts
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
+    Facts,
+    PeerFacts,
+    PortSpec,
+    ServiceFacts,
+)
 
 
 def read_facts(notes: Notes, host: str, value: Any) -> Facts | None:
@@ -47,6 +52,7 @@ def _service_facts(notes: Notes, host: str, path: str, value: Any) -> ServiceFac
             ports=tuple(sorted(map(_port_facts, value.get("ports") or ()), key=lambda port: port.number)),
             selector={str(key): str(label) for key, label in selector.items()} if selector else None,
             service_accounts=tuple(sorted(str(account) for account in value.get("service_accounts") or ())),
+            cluster_ip=value.get("cluster_ip") or None,
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         notes.note(host, path, "expected a Service with its ports", "Read it with multimesh.istio.mesh_info")

@@ -173,7 +173,12 @@ class Importer:
     # What is behind one host
 
     def _imported(
-        self, host: str, local: Export | None, exports: list[Export], visible: set[str], renamed: tuple[Import, str] | None
+        self,
+        host: str,
+        local: Export | None,
+        exports: list[Export],
+        visible: set[str],
+        renamed: tuple[Import, str] | None,
     ) -> Imported | None:
         identities = {export.host or export.origin for export in exports} | ({host} if local else set())
         if len(identities) > 1:

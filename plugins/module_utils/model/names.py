@@ -89,6 +89,11 @@ def ip(value: str) -> bool:
     return "%" not in value
 
 
+def ip_address(value: str) -> str | None:
+    """Address of a Service or of an external service."""
+    return None if ip(value) else "a bare IP address"
+
+
 def address(value: str) -> str | None:
     """Address of a gateway: a bare IP address or a DNS name."""
     if ip(value):

@@ -36,6 +36,7 @@ class Known:
     ports: tuple[Port, ...] | None
     service_accounts: tuple[str, ...] | None
     selector: Mapping[str, str] | None
+    cluster_ip: str | None
 
 
 class Resolver:
@@ -144,7 +145,8 @@ class Resolver:
         selector = spec.selector
         if selector is None:
             selector = live.selector if live else {"app": spec.service}
-        return Known(complete if complete == ports else None, accounts, selector)
+        cluster_ip = spec.cluster_ip or (live.cluster_ip if live else None)
+        return Known(complete if complete == ports else None, accounts, selector, cluster_ip)
 
     def _export(self, site: Site, spec: ExportSpec) -> Export:
         offers: dict[str, dict[Consumer, None]] = defaultdict(dict)
@@ -167,6 +169,7 @@ class Resolver:
             ports=known.ports or (),
             service_accounts=known.service_accounts or (),
             selector=known.selector or {"app": spec.service},
+            cluster_ip=known.cluster_ip,
             attributes=spec.attributes,
             offers={mesh: tuple(entries) for mesh, entries in offers.items()},
             trust_domain=site.trust_domain,

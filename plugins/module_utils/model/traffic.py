@@ -26,7 +26,9 @@ def read_traffic(fields: Fields) -> Traffic | None:
     order = traffic.texts("order", names.label, "Name meshes that export the host, the preferred one first")
     weights = _weights(traffic)
     if order and weights:
-        traffic.note("weights", "expected order or weights, found both", "Remove one: weights share out, order backs up")
+        traffic.note(
+            "weights", "expected order or weights, found both", "Remove one: weights share out, order backs up"
+        )
     read = Traffic(
         order=order or (),
         weights=weights,

@@ -103,20 +103,20 @@ class Traffic:
     outlier_detection: OutlierDetection = OutlierDetection()
     connection_pool: ConnectionPool = ConnectionPool()
 
-    @property
-    def by_locality(self) -> bool:
-        return not self.order and not self.weights
-
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """A live Service, as ``mesh_info`` read it or as a consumer remembers it."""
+    """A live Service, as ``mesh_info`` read it or as a consumer remembers it.
+
+    cluster_ip: None if it has none (headless), or if nobody knows.
+    """
 
     namespace: str
     name: str
     ports: tuple[PortSpec, ...]
     selector: Mapping[str, str] | None
     service_accounts: tuple[str, ...]
+    cluster_ip: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +153,7 @@ class ExportSpec:
     ports: tuple[PortSpec, ...] | None
     service_accounts: tuple[str, ...] | None
     selector: Mapping[str, str] | None
+    cluster_ip: str | None
     attributes: Mapping[str, Any]
     traffic: Traffic | None
     consumers: tuple[tuple[str, Consumer], ...]
@@ -230,6 +231,7 @@ class Export:
     """An export with everything known of it.
 
     offers: consumer mesh to the entries that admit it; never the exporter itself.
+    cluster_ip: address of the Service in its own cluster, None if unknown or headless.
     traffic: that of its host, which all exporters of the host share.
     common_host: the exporters of ``host`` call their Service differently, so consumers ask the gateways for the host.
     """
@@ -245,6 +247,7 @@ class Export:
     ports: tuple[Port, ...]
     service_accounts: tuple[str, ...]
     selector: Mapping[str, str]
+    cluster_ip: str | None
     attributes: Mapping[str, Any]
     offers: Mapping[str, tuple[Consumer, ...]]
     trust_domain: str

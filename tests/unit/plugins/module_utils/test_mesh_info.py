@@ -196,6 +196,7 @@ def test_a_service_with_pods():
             ],
             "selector": {"app": "reviews"},
             "service_accounts": ["a-account", "b-account", "default"],
+            "cluster_ip": None,
         }
     ]
 

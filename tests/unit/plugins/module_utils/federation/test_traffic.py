@@ -14,15 +14,16 @@ from tests.unit.plugins.module_utils.model.build import export, host, inventory,
 
 EAST, NORTH, SOUTH = "192.0.2.1", "192.0.2.3", "192.0.2.4"
 HOST = "quotes.shop.global"
+OWN = "10.96.0.9"
 
 
 def merged(**traffic: Any) -> Inventory:
     """East, north and south export one host to all, and only east says how it is called."""
-    entry = {"host": HOST, "traffic": traffic or None}
+    entry = {"host": HOST, "cluster_ip": OWN}
     return inventory(
-        east=host(export("quotes", "all", **entry), address=EAST, locality="eu/fra"),
-        north=host(export("quotes", "all", host=HOST), address=NORTH, locality="us"),
-        south=host(export("quotes", "all", host=HOST), address=SOUTH),
+        east=host(export("quotes", "all", **entry, traffic=traffic or None), address=EAST, locality="eu/fra"),
+        north=host(export("quotes", "all", **entry), address=NORTH, locality="us"),
+        south=host(export("quotes", "all", **entry), address=SOUTH),
         west=host(locality="eu/dub"),
     )
 
@@ -60,15 +61,41 @@ def test_order_is_that_of_the_labels_and_no_locality_interferes() -> None:
 
 def test_a_service_of_ones_own_comes_before_any_order() -> None:
     found = merged(order=["north", "east", "south"])
-    assert ranks(found, "east") == {"quotes.books.svc.cluster.local": 0, NORTH: 1, SOUTH: 2}
-    assert ranks(found, "south") == {"quotes.books.svc.cluster.local": 0, NORTH: 1, EAST: 2}
+    assert ranks(found, "east") == {OWN: 0, NORTH: 1, SOUTH: 2}
+    assert ranks(found, "south") == {OWN: 0, NORTH: 1, EAST: 2}
+
+
+def test_a_service_of_ones_own_comes_before_any_locality() -> None:
+    assert ranks(merged(), "east") == {OWN: 0, NORTH: 1, SOUTH: 1}, "another region is as far as an unknown one"
+    near = inventory(
+        east=host(export("quotes", "all", host=HOST, cluster_ip=OWN), address=EAST, locality="eu/fra/a"),
+        north=host(export("quotes", "all", host=HOST), address=NORTH, locality="eu/dub"),
+        south=host(export("quotes", "all", host=HOST), address=SOUTH, locality="eu/fra/b"),
+        west=host(export("quotes", "all", host=HOST), address="192.0.2.5", locality="us"),
+    )
+    assert ranks(near, "east") == {OWN: 0, SOUTH: 1, NORTH: 2, "192.0.2.5": 3}
+
+
+def test_where_an_endpoint_is_a_name_labels_are_not_used() -> None:
+    """They make istiod panic."""
+    for names in ({"east": "gateway.east.example.com"}, {"own": None}):
+        found = inventory(
+            east=host(
+                export("quotes", "all", host=HOST, cluster_ip=names.get("own", OWN)), address=names.get("east", EAST)
+            ),
+            north=host(export("quotes", "all", host=HOST, cluster_ip=names.get("own", OWN)), address=NORTH),
+        )
+        assert spec(found, "north", "ServiceEntry")["resolution"] == "DNS"
+        balancer = spec(found, "north", "DestinationRule")["trafficPolicy"]["loadBalancer"]
+        assert balancer == {"localityLbSetting": {"enabled": True}}
+        assert all(one["labels"].keys() == {"security.istio.io/tlsMode"} for one in endpoints(found, "north").values())
 
 
 def test_ranks_are_those_of_the_exporters_that_admit_the_consumer() -> None:
     order = {"traffic": {"order": ["north", "east"]}}
     found = inventory(
-        east=host(export("quotes", "west", "south", host=HOST, **order), address=EAST),
-        north=host(export("quotes", "south", host=HOST), address=NORTH),
+        east=host(export("quotes", "west", "south", host=HOST, cluster_ip=OWN, **order), address=EAST),
+        north=host(export("quotes", "south", host=HOST, cluster_ip=OWN), address=NORTH),
         south=host(),
         west=host(),
     )
@@ -83,7 +110,7 @@ def test_weights_stand_at_the_endpoints_and_localities_are_off() -> None:
         NORTH: 15,
         SOUTH: 5,
     }
-    assert endpoints(found, "east")["quotes.books.svc.cluster.local"]["weight"] == 80
+    assert endpoints(found, "east")[OWN]["weight"] == 80
     assert not any("locality" in endpoint for endpoint in endpoints(found, "west").values())
     balancer = spec(found, "west", "DestinationRule")["trafficPolicy"]["loadBalancer"]
     assert balancer == {"localityLbSetting": {"enabled": False}}
