@@ -127,10 +127,10 @@ def e2e() -> list[Check]:
 
 def load() -> list[Check]:
     """What happens to requests while something happens to the federation; on the clusters of e2e if they are there."""
-    return [_federation("load", "load and not long", {"MULTIMESH_REUSE_LAB": "1"} if Lab(E2E_LAB).meshes() else {})]
+    return [_federation("load", "load and not long", {"MULTIMESH_REUSE_LAB": "1"} if Lab(E2E_LAB).meshes else {})]
 
 
-def _federation(stage: str, marked: str, variables: Mapping[str, str]) -> Check:
+def _federation(stage: str, marked: str, variables: dict[str, str]) -> Check:
     ignored = (f"--ignore={folder}" for folder in API_TESTS)
     return pytest(
         stage, "pytest", "-m", marked, "tests/e2e", *ignored, variables=environment(Path(sys.prefix)) | variables
