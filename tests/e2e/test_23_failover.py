@@ -124,6 +124,7 @@ def survive(federation: Federation, disaster: str, caller: str) -> None:
     assert answered(federation, caller, 10) == home
     web = Burst(federation, caller, f"http://{HOST}/", QPS, SECONDS, "8")
     streams = Burst(federation, caller, f"tcp://{HOST}:{PORTS['tcp-echo']}", 40, SECONDS, str(CONNECTIONS))
+    calls = Burst(federation, caller, f"{HOST}:{PORTS['grpc']}", 40, SECONDS, str(CONNECTIONS), "-grpc", "-health")
     time.sleep(3)  # so that the load is there
     back = DISASTERS[disaster](federation)
     if caller == "west":
@@ -131,14 +132,18 @@ def survive(federation: Federation, disaster: str, caller: str) -> None:
     back()
     web.wait()
     streams.wait()
+    calls.wait()
     broken = sum(count for code, count in streams.codes.items() if code != "OK")
     print(
         f"{disaster} of east ended, called from {caller}: HTTP {web.codes}, slowest {web.slowest:.3f} s;"
+        f" gRPC {calls.codes}, slowest {calls.slowest:.3f} s;"
         f" TCP {streams.codes}, {broken} broken, slowest {streams.slowest:.3f} s"
     )
     wait_for(lambda: answered(federation, caller, 10) == home, "calls come home without a run")
     assert web.codes == {"200": QPS * SECONDS}, web.said[-2000:]
     assert web.slowest <= STALL
+    # A call that somebody may have carried out is not repeated: what was under way on an open connection is lost.
+    assert sum(count for code, count in calls.codes.items() if code != "SERVING") <= CONNECTIONS
     # Bytes under way cannot be sent again by a proxy, so every open connection breaks. When clients open it anew, a proxy
     # takes it before it knows whether there is a way, until three failures in a row have shown that there is none.
     assert broken <= CONNECTIONS * (1 + 3)
