@@ -129,8 +129,8 @@ def app(
     """The sample application as Service `name`: it answers with its mesh, the host it was called by and the caller.
 
     `ports` (default `APP_PORTS`) are the Service's by port name. `service_account` defaults to `name`. Several
-    versions of one name stand side by side behind one Service. `tls_secret` is a Secret with the certificate of port tls,
-    and with the CA of clients if they are to show theirs.
+    versions of one name stand side by side behind one Service. `tls_secret` is a Secret with the certificate of port
+    tls, and with the CA of clients if they are to show theirs.
     """
     account = service_account or name
     labels = {"app": name, "version": version}

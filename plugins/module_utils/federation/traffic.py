@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.endpoints import RANKED, Endpoints
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object
 from ansible_collections.multimesh.istio.plugins.module_utils.model.durations import written
-from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Imported, Port, Traffic
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Port, Traffic
 
 # So short that whoever waits for a gateway that is gone has another's answer within a second. It covers the two round
 # trips of TCP and TLS between continents, not a lost SYN, for which there is the other endpoint too.
