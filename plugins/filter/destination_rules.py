@@ -13,6 +13,7 @@ author:
 description:
   - Computes from the inventory the C(DestinationRule) of every host that a mesh imports, with mutual TLS to exactly
     the serving identities, and how a failing exporter is left for another.
+  - Those of external services are among them, with the TLS that callers' proxies make.
   - The whole inventory is validated first. All problems are reported together.
   - No cluster is contacted.
 positional: _input, term

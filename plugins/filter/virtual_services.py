@@ -13,6 +13,7 @@ author:
 description:
   - Computes from the inventory the C(VirtualService) of every imported host with HTTP ports, which says which failed
     requests are repeated, and where.
+  - External services have one each, whatever their protocol.
   - The whole inventory is validated first. All problems are reported together.
   - No cluster is contacted.
 positional: _input, term

@@ -12,7 +12,7 @@ author:
   - The multimesh.istio authors (@multimesh)
 description:
   - Computes from the inventory the C(ServiceEntry) of every host that a mesh imports, or serves under a host of its
-    own.
+    own, and of every external service that it may use.
   - The whole inventory is validated first. All problems are reported together.
   - No cluster is contacted.
 options:

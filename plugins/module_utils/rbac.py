@@ -112,17 +112,19 @@ def _federation(inventory: Inventory, host: str, _names: Names) -> Permissions:
     An applied set lists every kind of its members in every namespace that has any (applyset/apply.py, _scan).
     """
     own = ROOT_NAMESPACE
-    exporting = _export_namespaces(inventory, host)
+    exporting, calling = _export_namespaces(inventory, host), _credential_namespaces(inventory, host)
     needs = _inspection(inventory, host)
     needs |= _grant(own, "", ("configmaps",), ("get", "create", "patch", "delete"), (_FEDERATION_SET, _PEERS))
     needs |= _grant(own, _NETWORKING, _IMPORTED, ("get", "create", "patch", "delete"))
     needs |= _grant(own, _NETWORKING, ("gateways",), ("get", "create", "patch", "delete"), (_EXPORTS,))
-    for namespace in {own, *exporting}:
+    for namespace in {own, *exporting, *calling}:
         needs |= _grant(namespace, "", ("configmaps",), ("list",))
         needs |= _grant(namespace, _NETWORKING, (*_IMPORTED, "gateways"), ("list",))
         needs |= _grant(namespace, _SECURITY, ("authorizationpolicies",), ("list",))
     for namespace in exporting:
         needs |= _grant(namespace, _SECURITY, ("authorizationpolicies",), _APPLIED)
+    for namespace in calling:
+        needs |= _grant(namespace, _NETWORKING, ("destinationrules",), _APPLIED)
     return needs
 
 
@@ -228,6 +230,12 @@ _ACCOUNTS = {"rotation": "ca", "adoption": "ca"}
 
 def _export_namespaces(inventory: Inventory, host: str) -> set[str]:
     return {export.namespace for export in inventory.clusters[host].exports}
+
+
+def _credential_namespaces(inventory: Inventory, host: str) -> set[str]:
+    """Where DestinationRules name a credential for external services (federation/external.py)."""
+    services = inventory.clusters[host].external_services
+    return {namespace for service in services if service.tls.credential for namespace in service.export_to}
 
 
 def _wider(permission: Permission) -> Permissions:

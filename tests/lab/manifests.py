@@ -122,16 +122,19 @@ def app(
     replicas: int = 1,
     service_account: str | None = None,
     ports: Mapping[str, int] | None = None,
+    service_type: str = "ClusterIP",
+    tls_secret: str | None = None,
     image: str = versions.IMAGE_APP,
 ) -> list[Manifest]:
     """The sample application as Service `name`: it answers with its mesh, the host it was called by and the caller.
 
     `ports` (default `APP_PORTS`) are the Service's by port name. `service_account` defaults to `name`. Several
-    versions of one name stand side by side behind one Service.
+    versions of one name stand side by side behind one Service. `tls_secret` is a Secret with the certificate of port
+    tls, and with the CA of clients if they are to show theirs.
     """
     account = service_account or name
     labels = {"app": name, "version": version}
-    container = {
+    container: Manifest = {
         "name": "app",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
@@ -140,7 +143,11 @@ def app(
         "readinessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 1},
         "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
     }
-    pod = {"serviceAccountName": account, "terminationGracePeriodSeconds": 2, "containers": [container]}
+    pod: Manifest = {"serviceAccountName": account, "terminationGracePeriodSeconds": 2, "containers": [container]}
+    if tls_secret:
+        container["env"] += [{"name": "TLS_DIRECTORY", "value": "/etc/app/tls"}]
+        container["volumeMounts"] = [{"name": "tls", "mountPath": "/etc/app/tls", "readOnly": True}]
+        pod["volumes"] = [{"name": "tls", "secret": {"secretName": tls_secret}}]
     service_ports = [
         {"name": port, "port": number, "targetPort": APP_PORTS[port]} for port, number in (ports or APP_PORTS).items()
     ]
@@ -150,7 +157,7 @@ def app(
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": name, "namespace": namespace, "labels": {"app": name}},
-            "spec": {"selector": {"app": name}, "ports": service_ports},
+            "spec": {"selector": {"app": name}, "ports": service_ports, "type": service_type},
         },
         _deployment(f"{name}-{version}", namespace, labels, pod, replicas),
     ]

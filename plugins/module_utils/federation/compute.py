@@ -9,7 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import InventoryError, MultimeshError, Problem
-from ansible_collections.multimesh.istio.plugins.module_utils.federation import authorization, passthrough, peers
+from ansible_collections.multimesh.istio.plugins.module_utils.federation import (
+    authorization,
+    external,
+    passthrough,
+    peers,
+)
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object, identity
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import nearest
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Cluster, Inventory
@@ -29,6 +34,7 @@ def federation(inventory: Inventory, host: str) -> list[Object]:
     for entry in cluster.imports:
         objects += WAYS[entry.via].imported(cluster, entry)
     objects += peers.config_map(cluster.imports)
+    objects += external.known(cluster)
     trust_domains = _trust_domains(inventory)
     for via, way in WAYS.items():
         exports = [export for export in cluster.exports if export.offers and export.via == via]
@@ -122,13 +128,6 @@ def _unavailable(inventory: Inventory) -> Iterator[Problem]:
                     f"'{export.via}' is not available in this version",
                     "Use via: passthrough",
                 )
-        if cluster.external_services:
-            yield Problem(
-                cluster.host,
-                "mesh_external_services",
-                "external services are not available in this version",
-                "Leave it out",
-            )
         if cluster.control_plane != cluster.host:
             yield Problem(
                 cluster.host,

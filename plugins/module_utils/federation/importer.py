@@ -61,17 +61,9 @@ def _service_entry(entry: Imported, way: Way, endpoints: Endpoints) -> Object:
 
 
 def _destination_rule(entry: Imported, way: Way, endpoints: Endpoints) -> Object:
-    policies = [traffic.policy(entry.traffic, port, _tls(way, port), endpoints) for port in entry.ports]
-    if len(entry.ports) == 1:
-        policy = policies[0]
-    else:
-        # Settings of a port inherit nothing from those above them, so each port has all of them.
-        policy = {
-            "portLevelSettings": [
-                {"port": {"number": port.number}, **settings}
-                for port, settings in zip(entry.ports, policies, strict=True)
-            ]
-        }
+    policy = traffic.by_port(
+        (port, traffic.policy(entry.traffic, port, _tls(way, port), endpoints)) for port in entry.ports
+    )
     return _object("DestinationRule", entry, {"host": entry.host, "trafficPolicy": policy})
 
 

@@ -22,17 +22,24 @@ GATEWAY_SELECTOR = {"istio": "eastwestgateway"}
 
 
 def build(
-    api_version: str, kind: str, namespace: str, name: str, body: Object, exports: Iterable[Export] = ()
+    api_version: str,
+    kind: str,
+    namespace: str,
+    name: str,
+    body: Object,
+    exports: Iterable[Export] = (),
+    external: Iterable[str] = (),
 ) -> Object:
-    """An object that carries the collection's label and the exports it is there for."""
+    """An object that carries the collection's label and the exports or the external services it is there for."""
     metadata: Object = {
         "name": name,
         "namespace": namespace,
         "labels": {"app.kubernetes.io/managed-by": "multimesh.istio"},
     }
-    origins = sorted({export.origin for export in exports})
-    if origins:
-        metadata["annotations"] = {"multimesh.istio/export": ",".join(origins)}
+    origins = {"export": {export.origin for export in exports}, "external-service": set(external)}
+    annotations = {f"multimesh.istio/{key}": ",".join(sorted(found)) for key, found in origins.items() if found}
+    if annotations:
+        metadata["annotations"] = annotations
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body}
 
 

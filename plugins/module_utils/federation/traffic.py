@@ -8,12 +8,13 @@ https://istio.io/latest/docs/reference/config/networking/destination-rule/ and v
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.endpoints import RANKED, Endpoints
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object
 from ansible_collections.multimesh.istio.plugins.module_utils.model.durations import written
-from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Imported, Port, Traffic
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Port, Traffic
 
 # So short that whoever waits for a gateway that is gone has another's answer within a second. It covers the two round
 # trips of TCP and TLS between continents, not a lost SYN, for which there is the other endpoint too.
@@ -41,6 +42,19 @@ RETRY_UNSENT = "connect-failure,refused-stream,reset-before-request"
 RETRY_STREAM = "connect-failure,refused-stream"
 
 
+class Called(Protocol):
+    """A host, and how it is called."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def ports(self) -> tuple[Port, ...]: ...
+
+    @property
+    def traffic(self) -> Traffic: ...
+
+
 def policy(traffic: Traffic, port: Port, tls: Object, endpoints: Endpoints) -> Object:
     """``trafficPolicy`` of one port. tls: its ``tls``."""
     several = len(endpoints.items) > 1
@@ -50,6 +64,15 @@ def policy(traffic: Traffic, port: Port, tls: Object, endpoints: Endpoints) -> O
         found["outlierDetection"] = _outlier_detection(traffic)
         found["loadBalancer"] = {"localityLbSetting": _locality_lb_setting(traffic, endpoints)}
     return found
+
+
+def by_port(policies: Iterable[tuple[Port, Object]]) -> Object:
+    """``trafficPolicy`` of a host from those of its ports."""
+    found = list(policies)
+    if len(found) == 1:
+        return found[0][1]
+    # Settings of a port inherit nothing from those above them, so each port has all of them.
+    return {"portLevelSettings": [{"port": {"number": port.number}, **one} for port, one in found]}
 
 
 def _connection_pool(traffic: Traffic, port: Port, several: bool) -> Object:
@@ -89,7 +112,7 @@ def _locality_lb_setting(traffic: Traffic, endpoints: Endpoints) -> Object:
 # Repetition
 
 
-def routes(entry: Imported, extra: Object) -> list[Object]:
+def routes(entry: Called, extra: Object) -> list[Object]:
     """HTTP routes of a host, one or two for each port.
 
     extra: more keys of every route.
@@ -104,7 +127,7 @@ def routes(entry: Imported, extra: Object) -> list[Object]:
     return found
 
 
-def _route(entry: Imported, port: Port, extra: Object, retry_on: str, methods: str | None = None) -> Object:
+def _route(entry: Called, port: Port, extra: Object, retry_on: str, methods: str | None = None) -> Object:
     traffic = entry.traffic
     match: Object = {"port": port.number}
     if methods:
@@ -116,7 +139,7 @@ def _route(entry: Imported, port: Port, extra: Object, retry_on: str, methods: s
             retries["perTryTimeout"] = written(traffic.per_try_timeout)
     route = {
         "match": [match],
-        "route": [{"destination": {"host": entry.host, "port": {"number": port.number}}}],
+        "route": destination(entry, port),
         "retries": retries,
         **extra,
     }
@@ -125,3 +148,8 @@ def _route(entry: Imported, port: Port, extra: Object, retry_on: str, methods: s
     if traffic.timeout:
         route["timeout"] = written(traffic.timeout)
     return route
+
+
+def destination(entry: Called, port: Port) -> list[Object]:
+    """``route`` that leads to a port of the host itself."""
+    return [{"destination": {"host": entry.host, "port": {"number": port.number}}}]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from ansible_collections.multimesh.istio.plugins.module_utils.model.check_external import check_external
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_traffic import check_traffic
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes, nearest
 from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve import EVERYONE, Resolver
@@ -39,6 +40,7 @@ def check(notes: Notes, sites: Mapping[str, Site], resolver: Resolver) -> None:
     check_traffic(notes, sites, [(export, resolver.spec(export)) for export in exports], resolver.live)
     _check_aliases(notes, exports)
     _check_hosts(notes, sites, resolver, exports)
+    check_external(notes, sites, resolver, exports)
 
 
 def _check_names(notes: Notes, sites: Mapping[str, Site]) -> None:
@@ -271,7 +273,7 @@ def _check_aliases(notes: Notes, exports: Iterable[Export]) -> None:
 
 def _check_hosts(notes: Notes, sites: Mapping[str, Site], resolver: Resolver, exports: Iterable[Export]) -> None:
     domains = {site.domain: site for _host, site in sorted(sites.items(), reverse=True)}
-    unnamed = {f"{e.service}.{e.namespace}.svc.{e.mesh}": e for e in exports if not e.host}
+    unnamed = {e.qualified_name: e for e in exports if not e.host}
     longest = max(domains, key=len, default="")
     for name, export in unnamed.items():
         if len(name) + 1 + len(longest) > LONGEST_NAME:
@@ -300,6 +302,7 @@ def _check_hosts(notes: Notes, sites: Mapping[str, Site], resolver: Resolver, ex
         for wanted in site.imports or ()
         if wanted.host
     ]
+    chosen += [(s.declared_by[0], f"{s.variable}.hosts", host) for s in resolver.external_services for host in s.hosts]
     for cluster, variable, host in chosen:
         labels = host.split(".")
         namesake = unnamed.get(".".join(labels[:4]))

@@ -104,7 +104,7 @@ class Importer:
         return self.site.facts.remembered.get(exporter.host) if self.site.facts else None
 
     def _default_host(self, export: Export) -> str:
-        return export.host or f"{export.service}.{export.namespace}.svc.{export.mesh}.{self.site.domain}"
+        return export.host or f"{export.qualified_name}.{self.site.domain}"
 
     def _note(self, wanted: Import, key: str, expected: str, way_out: str) -> None:
         self.resolver.notes.note(self.site.host, f"{wanted.variable}.{key}", expected, way_out)

@@ -80,6 +80,30 @@ def host(value: str) -> str | None:
     return None
 
 
+def external_host(value: str) -> str | None:
+    """Name of a service outside every mesh, or ``*.`` and a name for all names below it."""
+    below = value.removeprefix("*.")
+    if "*" in below:
+        return "a DNS name, or '*.' and a DNS name"
+    return host(below) or (subdomain(object_name(value)) if below != value else None)
+
+
+def object_name(host: str) -> str:
+    """Name of the Kubernetes objects of a host."""
+    return host.replace("*", "wildcard", 1)
+
+
+def destination(value: str) -> str | None:
+    """IP address that pods may call, or a range of them in CIDR notation."""
+    try:
+        network = ipaddress.ip_network(value)
+    except ValueError:
+        return "an IP address, or a range such as '192.0.2.0/24' that begins at its first address"
+    if "%" in value or network.is_unspecified or network.is_loopback or network.is_multicast or network.prefixlen == 0:
+        return "an address or a range that pods can reach"
+    return None
+
+
 def ip(value: str) -> bool:
     """Whether the value is a bare IPv4 or IPv6 address."""
     try:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from ansible_collections.multimesh.istio.plugins.module_utils.model import external_consumers as external
 from ansible_collections.multimesh.istio.plugins.module_utils.model.imports import Importer
 from ansible_collections.multimesh.istio.plugins.module_utils.model.ports import PROTOCOLS, port_name
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes, nearest, shown
@@ -58,6 +59,7 @@ class Resolver:
         self._without = frozenset(without)
         self._leaving = {mesh for mesh, hosts in self.meshes.items() if self._without.issuperset(hosts)}
         self.exports: dict[str, tuple[Export, ...]] = {}
+        self.external_services: tuple[ExternalService, ...] = ()
         self._groups = _groups(self.sites.values())
         self._common_hosts = _common_hosts(site for site in self.sites.values() if site.host not in self._without)
         self._traffic = _traffic(self.sites.values())
@@ -68,6 +70,9 @@ class Resolver:
         """Every cluster by its host name, sorted."""
         for host, site in self.sites.items():
             self.exports[host] = tuple(self._export(site, spec) for spec in site.exports)
+            services = external.declared(self, site)
+            if host not in self._without:
+                self.external_services += services
         clusters = {host: self._cluster(site) for host, site in self.sites.items()}
         for site in self.sites.values():
             if site.imports is not None:
@@ -87,12 +92,12 @@ class Resolver:
             domain=site.domain,
             control_plane=site.control_plane,
             exports=self.exports[site.host],
-            external_services=tuple(self._external(site, service) for service in site.external_services),
+            external_services=external.known(self.external_services, site.mesh),
             resolve=Importer(self, site).resolve,
         )
 
-    def members(self, site: Site, variable: str, name: str) -> tuple[str, ...]:
-        """Meshes that a name stands for, without the site's own; an unknown name is noted."""
+    def members(self, site: Site, variable: str, name: str, with_own: bool = False) -> tuple[str, ...]:
+        """Meshes that a name stands for, the site's own among them only if asked; an unknown name is noted."""
         found: set[str] = set()
         if name == EVERYONE:
             found = set(self.meshes)
@@ -119,7 +124,7 @@ class Resolver:
                 nearest(name, {*self.meshes, *self._groups, EVERYONE})
                 + "; job slicing takes hosts out of an inventory",
             )
-        return tuple(sorted(found - {site.mesh} - self._leaving))
+        return tuple(sorted(found - self._leaving - (set() if with_own else {site.mesh})))
 
     def offered(self, mesh: str) -> tuple[Export, ...]:
         """Everything that other meshes offer to a mesh."""
@@ -252,15 +257,6 @@ class Resolver:
                             "Add mesh_gateway_addresses, because other meshes import from here",
                         )
                         return
-
-    def _external(self, site: Site, service: ExternalService) -> ExternalService:
-        meshes = {site.mesh} if not service.consumers else set()
-        for index, name in enumerate(service.consumers):
-            variable = f"mesh_external_services[{service.index}].consumers[{index}]"
-            meshes.update(self.members(site, variable, name))
-            if name in (site.mesh, EVERYONE) or name in site.groups:
-                meshes.add(site.mesh)
-        return replace(service, consumers=tuple(sorted(meshes)))
 
     def _note(self, site: Site, variable: str, expected: str, way_out: str) -> None:
         self.notes.note(site.host, variable, expected, way_out)

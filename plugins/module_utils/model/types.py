@@ -185,17 +185,31 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class ExternalTls:
-    """TLS origination towards an external service. credential: name of a Secret, mutual mode only."""
+    """TLS that callers' proxies make towards an external service, on ports that are not TLS already.
+
+    mode: none, simple or mutual. sni: None is the name that is called.
+    credential: a Secret in the callers' namespace with the server's CA, for mutual also with certificate and key.
+    """
 
     mode: str
     sni: str | None
     credential: str | None
 
+    @property
+    def originates(self) -> bool:
+        return self.mode != "none"
+
 
 @dataclass(frozen=True, slots=True)
 class ExternalService:
-    """One entry of ``mesh_external_services``. timeout: seconds, None is none. consumers: mesh names."""
+    """One entry of ``mesh_external_services``.
 
+    declared_by: hosts of the inventory that say the same; index is the first one's.
+    hosts: names, perhaps ``*.`` and a name. addresses: of the hosts, or, without hosts, IP addresses and CIDR ranges.
+    timeout: seconds, None is none. consumers: mesh names.
+    """
+
+    declared_by: tuple[str, ...]
     index: int
     hosts: tuple[str, ...]
     addresses: tuple[str, ...]
@@ -205,6 +219,10 @@ class ExternalService:
     retries: int | None
     consumers: tuple[str, ...]
     export_to: tuple[str, ...]
+
+    @property
+    def variable(self) -> str:
+        return f"mesh_external_services[{self.index}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +276,11 @@ class Export:
     def fqdn(self) -> str:
         """Name of the Service in its own cluster, which its gateway knows."""
         return f"{self.service}.{self.namespace}.svc.{CLUSTER_DOMAIN}"
+
+    @property
+    def qualified_name(self) -> str:
+        """Name in the meshes of its consumers, short of their domain."""
+        return f"{self.service}.{self.namespace}.svc.{self.mesh}"
 
     @property
     def sni_host(self) -> str:
@@ -318,7 +341,10 @@ class Imported:
 
 @dataclass(frozen=True)
 class Cluster:
-    """One cluster with all that the federation needs of it."""
+    """One cluster with all that the federation needs of it.
+
+    external_services: those that it must know, whoever declares them.
+    """
 
     host: str
     mesh: str

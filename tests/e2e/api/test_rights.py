@@ -57,13 +57,23 @@ def export(service: str, namespace: str, *consumers: Any) -> dict[str, Any]:
 
 
 EXPORTS = [export("reviews", "shop", "west"), export("ledger", "vault", "west")]
+EXTERNAL = {
+    "hosts": ["api.example.com"],
+    "ports": PORTS,
+    "tls": {"mode": "simple", "credential": "api-ca"},
+    "export_to": ["kiosk"],
+}
 CALLERS = [{"mesh": MESH}, {"mesh": MESH, "namespace": "kiosk", "service_account": "till"}]
 INVENTORY = parse(
     {
         "hosts": {
             MESH: {
                 "groups": ["meshes"],
-                "vars": {"mesh_gateway_addresses": ["192.0.2.1"], "mesh_exports": EXPORTS},
+                "vars": {
+                    "mesh_gateway_addresses": ["192.0.2.1"],
+                    "mesh_exports": EXPORTS,
+                    "mesh_external_services": [EXTERNAL],
+                },
             },
             "west": {
                 "groups": ["meshes"],

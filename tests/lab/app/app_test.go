@@ -4,9 +4,14 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -68,4 +73,35 @@ func must[T any](value T, err error) T {
 		panic(err)
 	}
 	return value
+}
+
+func TestTLSConfig(t *testing.T) {
+	own := must(tlsConfig(""))
+	if len(own.Certificates) != 1 || own.ClientAuth != tls.NoClientCert {
+		t.Errorf("without a folder: %d certificates, client authentication %v", len(own.Certificates), own.ClientAuth)
+	}
+	folder := t.TempDir()
+	if _, err := tlsConfig(folder); err == nil {
+		t.Error("an empty folder was not refused")
+	}
+	write := func(name, kind string, raw []byte) {
+		text := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: raw})
+		if err := os.WriteFile(filepath.Join(folder, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw := own.Certificates[0].Certificate[0]
+	write("tls.crt", "CERTIFICATE", raw)
+	write("tls.key", "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(own.Certificates[0].PrivateKey)))
+	if found := must(tlsConfig(folder)); found.ClientAuth != tls.NoClientCert {
+		t.Errorf("without ca.crt: client authentication %v", found.ClientAuth)
+	}
+	write("ca.crt", "CERTIFICATE", raw)
+	if found := must(tlsConfig(folder)); found.ClientAuth != tls.RequireAndVerifyClientCert || found.ClientCAs == nil {
+		t.Errorf("with ca.crt: client authentication %v", found.ClientAuth)
+	}
+	write("ca.crt", "NOTHING", raw)
+	if _, err := tlsConfig(folder); err == nil {
+		t.Error("a ca.crt without certificate was not refused")
+	}
 }

@@ -6,18 +6,19 @@
 //
 //	8080  HTTP/1.1 and HTTP/2 without TLS: JSON; /healthz for probes
 //	8081  the same, for a Service port that is declared as TCP
-//	8443  the same behind TLS, with a certificate made at start
+//	8443  the same behind TLS, with a certificate made at start or the one in TLS_DIRECTORY
 //	8079  gRPC health service
 //	9000  TCP: one line that names mesh, service and pod, then every byte back
 //	9001  TCP: every byte back, nothing else
 //
 // MESH and SERVICE name it, DRAIN (a duration, 3s) is how long it goes on
-// serving after SIGTERM while it asks clients to leave.
+// serving after SIGTERM while it asks clients to leave. TLS_DIRECTORY holds
+// tls.crt and tls.key, and perhaps ca.crt: then clients show a certificate that
+// this CA has issued.
 package main
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,6 +50,7 @@ type answer struct {
 	Caller   string `json:"caller"`
 	XFCC     string `json:"xfcc"`
 	SNI      string `json:"sni,omitempty"`
+	Client   string `json:"client,omitempty"`
 }
 
 type app struct {
@@ -84,11 +86,10 @@ func run() error {
 		ReadHeaderTimeout: 30 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0), // probes and sweeps end handshakes half way
 	}
-	certificate, err := selfSigned()
+	server.TLSConfig, err = tlsConfig(os.Getenv("TLS_DIRECTORY"))
 	if err != nil {
 		return err
 	}
-	server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	rpc, state := grpc.NewServer(), health.NewServer()
 	grpc_health_v1.RegisterHealthServer(rpc, state)
 
@@ -161,6 +162,9 @@ func (a *app) ServeHTTP(response http.ResponseWriter, request *http.Request) {
 	}
 	if request.TLS != nil {
 		body.SNI = request.TLS.ServerName
+		if shown := request.TLS.PeerCertificates; len(shown) > 0 {
+			body.Client = shown[0].Subject.CommonName
+		}
 	}
 	response.Header().Set("Content-Type", "application/json")
 	response.WriteHeader(wanted.status)

@@ -38,6 +38,15 @@ def test_app_ports_are_named_by_protocol() -> None:
     assert service["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": 8080}]
 
 
+def test_app_with_a_certificate_of_a_secret() -> None:
+    objects = manifests.app("east", "shop", "reviews", service_type="LoadBalancer", tls_secret="reviews-tls")
+    assert by_kind(objects)["Service"]["spec"]["type"] == "LoadBalancer"
+    spec = pod(objects)["spec"]
+    (mount,) = spec["containers"][0]["volumeMounts"]
+    assert {"name": "TLS_DIRECTORY", "value": mount["mountPath"]} in spec["containers"][0]["env"]
+    assert spec["volumes"] == [{"name": mount["name"], "secret": {"secretName": "reviews-tls"}}]
+
+
 def test_service_account_is_the_name_unless_given() -> None:
     for given, account in ((None, "reviews"), ("books", "books")):
         objects = manifests.app("east", "shop", "reviews", service_account=given)

@@ -106,6 +106,27 @@ def test_federation_writes_only_where_it_has_objects() -> None:
         assert (*place, "") in written or (*place, item["metadata"]["name"]) in written
 
 
+def test_federation_writes_where_callers_of_external_services_have_a_credential() -> None:
+    service = {
+        "hosts": ["api.example.com"],
+        "ports": [{"number": 80, "protocol": "HTTP"}],
+        "tls": {"mode": "simple", "credential": "api"},
+        "export_to": ["shop"],
+    }
+    found = inventory(west=host(external_services=[service]))
+    granted = {one for one in permissions(found, "west", "federation", NAMES) if one.namespace == "shop"}
+    resources = ("destinationrules", "gateways", "serviceentries", "virtualservices")
+    assert granted == {
+        Permission("shop", "", "configmaps", "list"),
+        Permission("shop", "security.istio.io", "authorizationpolicies", "list"),
+        *(Permission("shop", "networking.istio.io", resource, "list") for resource in resources),
+        *(
+            Permission("shop", "networking.istio.io", "destinationrules", verb)
+            for verb in ("get", "create", "patch", "delete")
+        ),
+    }
+
+
 def test_ca_may_do_this_and_no_more() -> None:
     assert allowed(manifests("ca", needs("ca"))) == {
         Permission("", "apps", "daemonsets", "list"),

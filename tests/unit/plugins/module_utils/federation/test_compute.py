@@ -422,10 +422,9 @@ def test_a_cluster_that_the_inventory_lacks() -> None:
 
 @pytest.mark.parametrize("ask", [federation, mesh_config, edges])
 def test_what_this_version_lacks_is_refused_everywhere(ask: Any) -> None:
-    service = {"hosts": ["api.example.com"], "ports": [{"number": 443, "protocol": "HTTPS"}]}
     found = inventory(
         east=host(export("reviews", "west", via="gateway"), export("ratings", "west", via="ingress"), address=EAST),
-        west=host(external_services=[service]),
+        west=host(),
         west_2=host(name="west", control_plane="west"),
         north=host(),
     )
@@ -434,7 +433,6 @@ def test_what_this_version_lacks_is_refused_everywhere(ask: Any) -> None:
     assert [str(problem) for problem in caught.value.problems] == [
         "east: mesh_exports[0].via: 'gateway' is not available in this version. Use via: passthrough.",
         "east: mesh_exports[1].via: 'ingress' is not available in this version. Use via: passthrough.",
-        "west: mesh_external_services: external services are not available in this version. Leave it out.",
         (
             "west-2: mesh_control_plane: being served by 'west' is not available in this version."
             " Leave it out, so that the cluster has its own control plane."

@@ -384,18 +384,6 @@ def test_a_select_sees_the_exports_of_all_clusters_of_a_mesh() -> None:
 # External services
 
 
-def test_external_services() -> None:
-    service = {"hosts": ["api.example.com"], "ports": [{"number": 443, "protocol": "HTTPS"}]}
-    more = {"addresses": ["192.0.2.9"], "timeout": "1.5s", "retries": 2, "consumers": ["all"], "export_to": ["shop"]}
-    tls = {"mode": "mutual", "sni": "api.example.com", "credential": "api-client"}
-    found = inventory(east=host(external_services=[service, {**service, **more, "tls": tls}]), west=host())
-    plain, full = found.clusters["east"].external_services
-    assert (plain.consumers, plain.tls.mode, plain.timeout, plain.export_to) == (("east",), "none", None, ("*",))
-    assert full.ports == (Port(443, "https-443", "HTTPS", 443),)
-    assert (full.consumers, full.timeout, full.retries) == (("east", "west"), 1.5, 2)
-    assert (full.tls.mode, full.tls.credential, full.export_to) == ("mutual", "api-client", ("shop",))
-
-
 def test_jmespath_is_needed_for_select_only(monkeypatch: pytest.MonkeyPatch) -> None:
     from ansible_collections.multimesh.istio.plugins.module_utils.model import imports
 
