@@ -9,13 +9,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import InventoryError, MultimeshError, Problem
-from ansible_collections.multimesh.istio.plugins.module_utils.federation import authorization, passthrough, peers
+from ansible_collections.multimesh.istio.plugins.module_utils.federation import (
+    authorization,
+    gateway,
+    passthrough,
+    peers,
+)
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object, identity
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import nearest
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Cluster, Inventory
 
 # How calls get from mesh to mesh, by the export's ``via``.
-WAYS = {"passthrough": passthrough}
+WAYS = {"passthrough": passthrough, "gateway": gateway}
 
 
 def federation(inventory: Inventory, host: str) -> list[Object]:
@@ -83,6 +88,7 @@ def edges(inventory: Inventory, host: str) -> list[dict[str, Any]]:
             "port": port.number,
             "protocol": port.protocol,
             "export": f"{source.export.namespace}/{source.export.service}",
+            "via": source.export.via,
             "callers": [
                 {
                     "namespace": caller.namespace,
@@ -120,7 +126,7 @@ def _unavailable(inventory: Inventory) -> Iterator[Problem]:
                     cluster.host,
                     f"mesh_exports[{export.index}].via",
                     f"'{export.via}' is not available in this version",
-                    "Use via: passthrough",
+                    f"Use one of {', '.join(sorted(WAYS))}",
                 )
         if cluster.external_services:
             yield Problem(

@@ -409,6 +409,7 @@ def test_edges() -> None:
         "port": 80,
         "protocol": "HTTP",
         "export": "books/reviews",
+        "via": "passthrough",
         "callers": [anybody],
         "expect": "allowed",
     }
@@ -424,7 +425,7 @@ def test_a_cluster_that_the_inventory_lacks() -> None:
 def test_what_this_version_lacks_is_refused_everywhere(ask: Any) -> None:
     service = {"hosts": ["api.example.com"], "ports": [{"number": 443, "protocol": "HTTPS"}]}
     found = inventory(
-        east=host(export("reviews", "west", via="gateway"), export("ratings", "west", via="ingress"), address=EAST),
+        east=host(export("reviews", "west"), export("ratings", "west", via="ingress"), address=EAST),
         west=host(external_services=[service]),
         west_2=host(name="west", control_plane="west"),
         north=host(),
@@ -432,8 +433,7 @@ def test_what_this_version_lacks_is_refused_everywhere(ask: Any) -> None:
     with pytest.raises(InventoryError) as caught:
         ask(found, "north")
     assert [str(problem) for problem in caught.value.problems] == [
-        "east: mesh_exports[0].via: 'gateway' is not available in this version. Use via: passthrough.",
-        "east: mesh_exports[1].via: 'ingress' is not available in this version. Use via: passthrough.",
+        "east: mesh_exports[1].via: 'ingress' is not available in this version. Use one of gateway, passthrough.",
         "west: mesh_external_services: external services are not available in this version. Leave it out.",
         (
             "west-2: mesh_control_plane: being served by 'west' is not available in this version."
