@@ -216,8 +216,8 @@ def test_policies_guard_what_comes_after_them_and_goes_before_them():
         order.append(f"delete {name}"),
         delete(resource, namespace, name, uid),
     )[1]
-    run(cluster, [thing("a"), thing("guard", kind="AuthorizationPolicy", version=f"{group}/v1")], concurrency=1)
-    run(cluster, [], concurrency=1)
+    run(cluster, [thing("a"), thing("guard", kind="AuthorizationPolicy", version=f"{group}/v1")])
+    run(cluster, [])
     writes = [name for name in order if not name.endswith(" set")]
     assert writes == ["apply guard", "apply a", "delete a", "delete guard"]
 
