@@ -86,6 +86,10 @@ _value:
       description: Namespace and name of the Service in the exporter's mesh.
       type: str
       returned: always
+    via:
+      description: How calls get there, as the export says it.
+      type: str
+      returned: always
     callers:
       description: Entries of the export that admit the consumer, each with C(namespace), C(service_account), C(methods)
         and C(paths).
@@ -105,6 +109,7 @@ _value:
       port: 9080
       protocol: HTTP
       export: bookinfo/reviews
+      via: passthrough
       callers:
         - namespace: null
           service_account: null

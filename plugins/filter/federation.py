@@ -13,7 +13,8 @@ author:
 description:
   - Computes from the inventory the objects that a mesh must hold to be federated, in both directions.
     These are C(ServiceEntry), C(DestinationRule) and C(VirtualService) of every imported host and of every external
-    service that it may use, the C(Gateway) and the C(AuthorizationPolicy) objects of its own exports, and the C(ConfigMap) that remembers its peers.
+    service that it may use, the C(Gateway) and the C(AuthorizationPolicy) objects of its own exports, and the
+    C(ConfigMap) that remembers its peers.
   - The whole inventory is validated first. All problems are reported together.
   - No cluster is contacted.
 positional: _input, term

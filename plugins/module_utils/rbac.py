@@ -32,7 +32,7 @@ _IMPORTED = ("serviceentries", "destinationrules", "virtualservices")
 _APPLIED = ("get", "list", "create", "patch", "delete")
 _FEDERATION_SET = "multimesh-federation"
 _PEERS = "multimesh-peers"
-_EXPORTS = "multimesh-exports"
+_EXPORTS = ("multimesh-exports", "multimesh-gateway-exports")
 
 
 @dataclass(frozen=True, order=True)
@@ -116,7 +116,8 @@ def _federation(inventory: Inventory, host: str, _names: Names) -> Permissions:
     needs = _inspection(inventory, host)
     needs |= _grant(own, "", ("configmaps",), ("get", "create", "patch", "delete"), (_FEDERATION_SET, _PEERS))
     needs |= _grant(own, _NETWORKING, _IMPORTED, ("get", "create", "patch", "delete"))
-    needs |= _grant(own, _NETWORKING, ("gateways",), ("get", "create", "patch", "delete"), (_EXPORTS,))
+    needs |= _grant(own, _NETWORKING, ("gateways",), ("get", "create", "patch", "delete"), _EXPORTS)
+    needs |= _grant(own, _SECURITY, ("authorizationpolicies",), ("get", "create", "patch", "delete"), _EXPORTS[1:])
     for namespace in {own, *exporting, *calling}:
         needs |= _grant(namespace, "", ("configmaps",), ("list",))
         needs |= _grant(namespace, _NETWORKING, (*_IMPORTED, "gateways"), ("list",))

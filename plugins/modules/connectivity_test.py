@@ -110,6 +110,10 @@ verdicts:
       description: Namespace and name of the exported Service.
       type: str
       sample: shop/reviews
+    via:
+      description: How calls get there, as the export says it.
+      type: str
+      sample: passthrough
     method:
       description: HTTP method of the call.
       type: str

@@ -4,8 +4,9 @@
 """Makes a cluster hold exactly the wanted objects of a set.
 
 The order of writes keeps the set whole when a run is cut short: the parent first declares old and new kinds and
-namespaces, then come namespaces, definitions and the rest, then the deletions, and the parent is narrowed last. So
-whatever an interrupted run left behind is found by the next one.
+namespaces, then come namespaces, definitions, policies and the rest, then the deletions the other way round, and the
+parent is narrowed last. So whatever an interrupted run left behind is found by the next one, and nothing is ever there
+without the policies that guard it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.applyset.parent im
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.plan import (
     CRD,
     NAMESPACE,
+    STAGES,
     Change,
     Live,
     Plan,
@@ -183,9 +185,9 @@ class ApplySet:
                 self._write_parent(wide)
             declared = wide
         run = _Run(self, prepared)
-        for number in (0, 1, 2):
+        for number in STAGES:
             run.apply_stage(number)
-        for number in (2, 1, 0):
+        for number in reversed(STAGES):
             run.delete_stage(number)
         if prepared.target is None:
             run.delete_parent()

@@ -17,9 +17,12 @@ from ansible_collections.multimesh.istio.plugins.module_utils.applyset.identity 
     ObjectKey,
 )
 
-# Namespaces hold the rest, definitions make the rest possible: first to come, last to go.
+# Namespaces hold the rest, definitions make the rest possible, policies guard the rest: first to come, last to go.
 NAMESPACE = GroupKind("", "Namespace")
 CRD = GroupKind("apiextensions.k8s.io", "CustomResourceDefinition")
+AUTHORIZATION_POLICY = GroupKind("security.istio.io", "AuthorizationPolicy")
+_FIRST = {kind: number for number, kind in enumerate((NAMESPACE, CRD, AUTHORIZATION_POLICY))}
+STAGES = range(len(_FIRST) + 1)
 
 
 @dataclass(frozen=True)
@@ -114,4 +117,4 @@ def foreign_members(others: Iterable[Live], set_id: str) -> list[Live]:
 
 def stage(group_kind: GroupKind) -> int:
     """Objects of a lower stage are applied before, and deleted after, those of a higher one."""
-    return {NAMESPACE: 0, CRD: 1}.get(group_kind, 2)
+    return _FIRST.get(group_kind, STAGES[-1])

@@ -24,6 +24,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.types import
     Cluster,
     Consumer,
     Export,
+    Port,
 )
 
 
@@ -64,6 +65,9 @@ class Admission:
 def policies(cluster: Cluster, trust_domains: Mapping[str, str]) -> list[Object]:
     """One policy per export that is offered to anybody.
 
+    Whom only a gateway of this mesh lets in gets no further than there: to the pods that gateway is a local caller, and
+    every other mesh a stranger.
+
     trust_domains: by mesh name.
     """
     sharing: dict[tuple[str, frozenset[tuple[str, str]]], list[Export]] = defaultdict(list)
@@ -91,17 +95,26 @@ def _admitted(exports: Iterable[Export], trust_domains: Mapping[str, str]) -> di
     """What each port of the pods admits, over all exports of these pods."""
     ports: dict[int, set[Admission]] = defaultdict(set)
     for export in exports:
-        admissions = {
-            _admission(entry, trust_domains[mesh]) for mesh, entries in export.offers.items() for entry in entries
-        }
-        for port in export.ports:
-            ports[port.target_port] |= admissions
+        if export.direct_offers:
+            for port in export.ports:
+                ports[port.target_port] |= admissions_on(export.direct_offers, port, trust_domains)
     return {port: frozenset(admissions) for port, admissions in ports.items()}
 
 
-def _admission(entry: Consumer, trust_domain: str) -> Admission:
-    return Admission(
-        Callers(trust_domain, entry.namespace or "", entry.service_account or ""), entry.methods, entry.paths
+def admissions_on(
+    offers: Mapping[str, Iterable[Consumer]], port: Port, trust_domains: Mapping[str, str]
+) -> frozenset[Admission]:
+    """What an export admits on one of its ports.
+
+    offers: the entries that admit somebody, by mesh.
+    """
+    return frozenset(
+        Admission(
+            Callers(trust_domains[mesh], entry.namespace or "", entry.service_account or ""), entry.methods, entry.paths
+        )
+        for mesh, entries in offers.items()
+        for entry in entries
+        if entry.may_call(port)
     )
 
 
@@ -109,26 +122,31 @@ def _rules(
     own_domain: str, export: Export, admitted: Mapping[int, frozenset[Admission]], http: set[int]
 ) -> list[Object]:
     alike: dict[frozenset[Admission], list[int]] = defaultdict(list)
-    for port in sorted({port.target_port for port in export.ports}):
+    for port in sorted({port.target_port for port in export.ports} & set(admitted)):
         alike[admitted[port]].append(port)
     everywhere = len(set(admitted.values())) == 1
     rules = []
     for admissions, ports in sorted(alike.items(), key=lambda item: item[1]):
-        patterns = sorted({admission.callers for admission in admissions})
-        rule = {"from": [_source(["*"], [_own(own_domain), *(callers.pattern for callers in patterns)])]}
+        rule = {"from": [_source(["*"], [_own(own_domain), *patterns(admissions)])]}
         if not everywhere:
             rule["to"] = [{"operation": {"ports": _texts(ports)}}]
         rules.append(rule)
-    rules.append(
-        {
-            "from": [_source(["*"], [_own(own_domain)])],
-            "to": [{"operation": {"notPorts": _texts(sorted(admitted))}}],
-        }
-    )
+    unlisted: Object = {"from": [_source(["*"], [_own(own_domain)])]}
+    if admitted:
+        unlisted["to"] = [{"operation": {"notPorts": _texts(sorted(admitted))}}]
+    rules.append(unlisted)
     for admissions, ports in sorted(alike.items(), key=lambda item: item[1]):
         # On a TCP port Istio would drop methods and paths from the rule and deny everything.
-        rules += _narrowing(admissions, [port for port in ports if port in http])
+        if limits := _texts(port for port in ports if port in http):
+            for source, operations in narrowing(admissions):
+                to = [{"operation": {"ports": limits, **operation}} for operation in operations]
+                rules.append({"from": [source], "to": to})
     return rules
+
+
+def patterns(admissions: Iterable[Admission]) -> list[str]:
+    """All who may do anything, as Istio writes principals."""
+    return [callers.pattern for callers in sorted({admission.callers for admission in admissions})]
 
 
 def _own(trust_domain: str) -> str:
@@ -146,25 +164,20 @@ def _texts(ports: Iterable[int]) -> list[str]:
     return [str(port) for port in ports]
 
 
-def _narrowing(admissions: frozenset[Admission], ports: list[int]) -> list[Object]:
-    """Rules that deny what admitted callers may not do.
+def narrowing(admissions: frozenset[Admission]) -> list[tuple[Object, list[Object]]]:
+    """What admitted callers may not do: sources, each with the operations that are denied to them.
 
     Every caller belongs to exactly one set of callers: the smallest that names it. What that set may do is what any
     set around it may do, so each set needs one rule, which leaves out the smaller sets within it.
     """
-    rules: list[Object] = []
-    if not ports:
-        return rules
+    found: list[tuple[Object, list[Object]]] = []
     sets = sorted({admission.callers for admission in admissions})
     for callers in sets:
-        applying = [admission for admission in admissions if admission.callers.contains(callers)]
-        operations = _denied(applying)
-        if not operations:
-            continue
-        inner = [other.pattern for other in sets if other != callers and callers.contains(other)]
-        to = [{"operation": {"ports": _texts(ports), **operation}} for operation in operations]
-        rules.append({"from": [_source([callers.pattern], inner)], "to": to})
-    return rules
+        operations = _denied(admission for admission in admissions if admission.callers.contains(callers))
+        if operations:
+            inner = [other.pattern for other in sets if other != callers and callers.contains(other)]
+            found.append((_source([callers.pattern], inner), operations))
+    return found
 
 
 def _denied(applying: Iterable[Admission]) -> list[Object]:

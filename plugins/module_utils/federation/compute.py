@@ -12,6 +12,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.errors import Inve
 from ansible_collections.multimesh.istio.plugins.module_utils.federation import (
     authorization,
     external,
+    gateway,
     passthrough,
     peers,
 )
@@ -20,7 +21,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.reader impor
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Cluster, Inventory
 
 # How calls get from mesh to mesh, by the export's ``via``.
-WAYS = {"passthrough": passthrough}
+WAYS = {"passthrough": passthrough, "gateway": gateway}
 
 
 def federation(inventory: Inventory, host: str) -> list[Object]:
@@ -89,6 +90,7 @@ def edges(inventory: Inventory, host: str) -> list[dict[str, Any]]:
             "port": port.number,
             "protocol": port.protocol,
             "export": f"{source.export.namespace}/{source.export.service}",
+            "via": source.export.via,
             "callers": [
                 {
                     "namespace": caller.namespace,
@@ -126,7 +128,7 @@ def _unavailable(inventory: Inventory) -> Iterator[Problem]:
                     cluster.host,
                     f"mesh_exports[{export.index}].via",
                     f"'{export.via}' is not available in this version",
-                    "Use via: passthrough",
+                    f"Use one of {', '.join(sorted(WAYS))}",
                 )
         if cluster.control_plane != cluster.host:
             yield Problem(

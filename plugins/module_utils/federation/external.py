@@ -153,7 +153,7 @@ def _tls(place: Place, port: Port) -> Object:
 
 def _virtual_service(place: Place) -> Object:
     spec: Object = {"hosts": [place.host]}
-    if http := traffic.routes(place, {}):
+    if http := traffic.routes(place, lambda _port: {}):
         spec["http"] = http
     for port in place.ports:
         match: Object = {"port": port.number}

@@ -25,12 +25,12 @@ class Way:
 
     sni: what the callers' proxies ask the exporter's gateway for, by port.
     identities: SPIFFE IDs that may answer them.
-    route: more keys of every HTTP route.
+    route: more keys of the HTTP routes of a port.
     """
 
     sni: Callable[[Port], str]
     identities: Iterable[str]
-    route: Object
+    route: Callable[[Port], Object] = lambda _port: {}
 
 
 def imported(cluster: Cluster, entry: Imported, way: Way) -> list[Object]:

@@ -19,6 +19,7 @@ SECURITY = "security.istio.io/v1"
 # East-west gateway, as Istio's own chart and samples call it.
 GATEWAY_PORT = 15443
 GATEWAY_SELECTOR = {"istio": "eastwestgateway"}
+GATEWAY_ACCOUNT = "istio-eastwestgateway"
 
 
 def build(

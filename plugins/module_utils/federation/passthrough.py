@@ -28,7 +28,7 @@ def imported(cluster: Cluster, entry: Imported) -> list[Object]:
     host = entry.exports[-1].sni_host
     identities = [identity for export in entry.exports for identity in export.identities]
     return importer.imported(
-        cluster, entry, importer.Way(lambda port: f"outbound_.{port.number}_._.{host}", identities, {})
+        cluster, entry, importer.Way(lambda port: f"outbound_.{port.number}_._.{host}", identities)
     )
 
 

@@ -8,13 +8,18 @@ https://istio.io/latest/docs/reference/config/networking/destination-rule/ and v
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.endpoints import RANKED, Endpoints
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object
 from ansible_collections.multimesh.istio.plugins.module_utils.model.durations import written
-from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Port, Traffic
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
+    OutlierDetection,
+    Port,
+    Route,
+    Traffic,
+)
 
 # So short that whoever waits for a gateway that is gone has another's answer within a second. It covers the two round
 # trips of TCP and TLS between continents, not a lost SYN, for which there is the other endpoint too.
@@ -61,7 +66,7 @@ def policy(traffic: Traffic, port: Port, tls: Object, endpoints: Endpoints) -> O
     found: Object = {"tls": tls, "connectionPool": _connection_pool(traffic, port, several)}
     if several:
         # With a single endpoint there is nowhere else to go, so nothing is ejected.
-        found["outlierDetection"] = _outlier_detection(traffic)
+        found["outlierDetection"] = outlier_detection(traffic.outlier_detection)
         found["loadBalancer"] = {"localityLbSetting": _locality_lb_setting(traffic, endpoints)}
     return found
 
@@ -88,8 +93,8 @@ def _connection_pool(traffic: Traffic, port: Port, several: bool) -> Object:
     return pool
 
 
-def _outlier_detection(traffic: Traffic) -> Object:
-    wanted = traffic.outlier_detection
+def outlier_detection(wanted: OutlierDetection) -> Object:
+    """When an endpoint is left alone, and for how long."""
     return {
         "consecutive5xxErrors": 0,
         "consecutiveGatewayErrors": wanted.consecutive_gateway_errors or CONSECUTIVE_GATEWAY_ERRORS,
@@ -112,18 +117,18 @@ def _locality_lb_setting(traffic: Traffic, endpoints: Endpoints) -> Object:
 # Repetition
 
 
-def routes(entry: Called, extra: Object) -> list[Object]:
+def routes(entry: Called, extra: Callable[[Port], Object]) -> list[Object]:
     """HTTP routes of a host, one or two for each port.
 
-    extra: more keys of every route.
+    extra: more keys of the routes of a port.
     """
     found = []
     for port in entry.ports:
         if port.protocol == "GRPC":
-            found.append(_route(entry, port, extra, RETRY_STREAM))
+            found.append(_route(entry, port, extra(port), RETRY_STREAM))
         elif port.is_http:
-            found.append(_route(entry, port, extra, RETRY_IDEMPOTENT, IDEMPOTENT_METHODS))
-            found.append(_route(entry, port, extra, RETRY_UNSENT))
+            found.append(_route(entry, port, extra(port), RETRY_IDEMPOTENT, IDEMPOTENT_METHODS))
+            found.append(_route(entry, port, extra(port), RETRY_UNSENT))
     return found
 
 
@@ -132,22 +137,27 @@ def _route(entry: Called, port: Port, extra: Object, retry_on: str, methods: str
     match: Object = {"port": port.number}
     if methods:
         match["method"] = {"regex": methods}
-    retries: dict[str, Any] = {"attempts": RETRIES if traffic.retries is None else traffic.retries}
-    if retries["attempts"]:
-        retries |= {"retryOn": retry_on, "retryRemoteLocalities": True}
-        if traffic.per_try_timeout:
-            retries["perTryTimeout"] = written(traffic.per_try_timeout)
-    route = {
+    return {
         "match": [match],
         "route": destination(entry, port),
-        "retries": retries,
+        **tries(traffic, retry_on),
         **extra,
     }
+
+
+def tries(wanted: Traffic | Route, retry_on: str) -> Object:
+    """``retries`` and ``timeout`` of an HTTP route.
+
+    retry_on: what is repeated.
+    """
+    retries: Object = {"attempts": RETRIES if wanted.retries is None else wanted.retries}
+    if retries["attempts"]:
+        retries |= {"retryOn": retry_on, "retryRemoteLocalities": True}
+        if wanted.per_try_timeout:
+            retries["perTryTimeout"] = written(wanted.per_try_timeout)
     # By default no timeout, neither of all tries nor of one: it would end streams, downloads and long polls, whose
     # length only their owner knows.
-    if traffic.timeout:
-        route["timeout"] = written(traffic.timeout)
-    return route
+    return {"retries": retries, **({"timeout": written(wanted.timeout)} if wanted.timeout else {})}
 
 
 def destination(entry: Called, port: Port) -> list[Object]:

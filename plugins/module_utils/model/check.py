@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_external import check_external
+from ansible_collections.multimesh.istio.plugins.module_utils.model.check_gateway import check_gateway
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_traffic import check_traffic
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes, nearest
 from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve import EVERYONE, Resolver
@@ -35,6 +36,7 @@ def check(notes: Notes, sites: Mapping[str, Site], resolver: Resolver) -> None:
         _check_once(notes, own)
         _check_narrowing(notes, own)
         _check_shared_pods(notes, own)
+        check_gateway(notes, own)
     exports = [export for site in ordered for export in resolver.exports[site.host]]
     _check_backups(notes, exports)
     check_traffic(notes, sites, [(export, resolver.spec(export)) for export in exports], resolver.live)
@@ -212,7 +214,7 @@ def _admissions(exports: Iterable[Export]) -> set[object]:
         (port.target_port, mesh, entry)
         for export in exports
         for port in export.ports
-        for mesh, entries in export.offers.items()
+        for mesh, entries in export.direct_offers.items()
         for entry in entries
     }
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ansible_collections.multimesh.istio.plugins.module_utils.model import names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.ports import read_ports
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Fields, shown
+from ansible_collections.multimesh.istio.plugins.module_utils.model.routes import read_routes
 from ansible_collections.multimesh.istio.plugins.module_utils.model.traffic import read_traffic
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Consumer, ExportSpec
 
@@ -29,6 +30,7 @@ def read_export(index: int, fields: Fields) -> ExportSpec | None:
     via = fields.choice("via", VIAS, "passthrough")
     attributes = fields.mapping("attributes", "Write names and values, for example {tier: gold}")
     traffic = read_traffic(fields)
+    routes = read_routes(fields, service, via)
     consumers = _consumers(fields)
     raw = fields.raw
     if service is None or namespace is None:
@@ -48,6 +50,7 @@ def read_export(index: int, fields: Fields) -> ExportSpec | None:
         traffic=traffic,
         consumers=consumers,
         raw=raw,
+        routes=routes,
     )
 
 

@@ -16,6 +16,8 @@ Rule = Callable[[str], "str | None"]
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _PATH = re.compile(r"[!-~]+\Z")
+_HEADER = re.compile(r"[a-z0-9][-_a-z0-9]*\Z")
+_PATTERN = re.compile(r"\*?[ -)+-~]+\*?\Z|\*\Z")
 
 # RFC 9110 section 9 and RFC 5789; what else Envoy would pass is not a method that a policy should name.
 METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
@@ -143,6 +145,16 @@ def path(value: str) -> str | None:
     if "*" in stem or not value.startswith(("/", "*")):
         return expected
     return None
+
+
+def header(value: str) -> str | None:
+    """Name of an HTTP header, as HTTP/2 has it."""
+    return None if _HEADER.match(value) else "the name of a header in lower case"
+
+
+def pattern(value: str) -> str | None:
+    """Pattern of a text: exact, prefix (``a*``), suffix (``*a``) or ``*``."""
+    return None if _PATTERN.match(value) else "a pattern: 'exact', 'prefix*', '*suffix' or '*'"
 
 
 def visibility(value: str) -> str | None:

@@ -180,6 +180,7 @@ class Resolver:
             trust_domain=site.trust_domain,
             traffic=spec.traffic or self._traffic.get(spec.host or "", Traffic()),
             common_host=spec.host in self._common_hosts,
+            routes=spec.routes,
         )
 
     def _require(self, site: Site, spec: ExportSpec, known: Known) -> None:

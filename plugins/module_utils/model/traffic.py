@@ -36,8 +36,8 @@ def read_traffic(fields: Fields) -> Traffic | None:
         timeout=read_seconds(traffic, "timeout"),
         per_try_timeout=read_seconds(traffic, "per_try_timeout"),
         retries=traffic.number("retries", 0, 10, "Say how often a failed request is repeated"),
-        outlier_detection=_outlier_detection(traffic),
-        connection_pool=_connection_pool(traffic),
+        outlier_detection=read_outlier_detection(traffic),
+        connection_pool=read_connection_pool(traffic),
     )
     if read.timeout and read.per_try_timeout and read.per_try_timeout > read.timeout:
         traffic.note(
@@ -58,7 +58,8 @@ def _weights(traffic: Fields) -> dict[str, int]:
     return weights
 
 
-def _outlier_detection(traffic: Fields) -> OutlierDetection:
+def read_outlier_detection(traffic: Fields) -> OutlierDetection:
+    """Key ``outlier_detection`` of a mapping."""
     found = traffic.mapping("outlier_detection", "Write for example {consecutive_gateway_errors: 5}")
     fields = Fields(traffic.notes, traffic.mesh, traffic.at("outlier_detection"), found or {})
     read = OutlierDetection(
@@ -72,7 +73,8 @@ def _outlier_detection(traffic: Fields) -> OutlierDetection:
     return read
 
 
-def _connection_pool(traffic: Fields) -> ConnectionPool:
+def read_connection_pool(traffic: Fields) -> ConnectionPool:
+    """Key ``connection_pool`` of a mapping."""
     found = traffic.mapping("connection_pool", "Write for example {max_connections: 100}")
     fields = Fields(traffic.notes, traffic.mesh, traffic.at("connection_pool"), found or {})
     limits = {

@@ -55,16 +55,22 @@ class Consumer:
     """Who of a mesh may call an export: everyone, a namespace or one service account.
 
     methods, paths: narrow what the callers may do, None is everything. HTTP protocols only.
+    ports: of the Service, None is every one that is exported.
     """
 
     namespace: str | None = None
     service_account: str | None = None
     methods: tuple[str, ...] | None = None
     paths: tuple[str, ...] | None = None
+    ports: tuple[int, ...] | None = None
 
     @property
     def narrowed(self) -> bool:
         return self.methods is not None or self.paths is not None
+
+    def may_call(self, port: Port) -> bool:
+        """Whether it admits anything on this port of the Service."""
+        return self.ports is None or port.number in self.ports
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,50 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteMatch:
+    """Requests that a route takes: those that fit one entry of each of these. What is empty or None fits every request.
+
+    port: of the Service. headers: name to pattern; all of them have to fit.
+    Patterns are exact, ``prefix*``, ``*suffix`` or ``*``.
+    """
+
+    port: int | None = None
+    paths: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def anything(self) -> bool:
+        """Whether every request of its ports fits."""
+        return not (self.paths or self.methods or self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A Service that a route leads to, of the export's namespace.
+
+    port: of that Service, None is the number that was called. weight: its share of the requests, of 100.
+    """
+
+    service: str
+    port: int | None = None
+    weight: int | None = None
+    outlier_detection: OutlierDetection = OutlierDetection()
+    connection_pool: ConnectionPool = ConnectionPool()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the exporter's gateway sends requests; None is the default of this collection. Times in seconds."""
+
+    match: RouteMatch
+    destinations: tuple[Destination, ...]
+    timeout: float | None = None
+    per_try_timeout: float | None = None
+    retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceFacts:
     """A live Service, as ``mesh_info`` read it or as a consumer remembers it.
 
@@ -142,6 +192,7 @@ class ExportSpec:
     traffic: None if left out.
     consumers: pairs of a mesh, a group or ``all``, and who of these.
     raw: what ``select`` expressions see.
+    routes: in their order; empty if left out.
     """
 
     index: int
@@ -158,6 +209,7 @@ class ExportSpec:
     traffic: Traffic | None
     consumers: tuple[tuple[str, Consumer], ...]
     raw: Mapping[str, Any]
+    routes: tuple[Route, ...] = ()
 
     @property
     def variable(self) -> str:
@@ -252,6 +304,7 @@ class Export:
     cluster_ip: address of the Service in its own cluster, None if unknown or headless.
     traffic: that of its host, which all exporters of the host share.
     common_host: the exporters of ``host`` call their Service differently, so consumers ask the gateways for the host.
+    routes: of the exporter's gateway, ``via: gateway`` only.
     """
 
     cluster: str
@@ -271,6 +324,7 @@ class Export:
     trust_domain: str
     traffic: Traffic = Traffic()
     common_host: bool = False
+    routes: tuple[Route, ...] = ()
 
     @property
     def fqdn(self) -> str:
@@ -281,6 +335,11 @@ class Export:
     def qualified_name(self) -> str:
         """Name in the meshes of its consumers, short of their domain."""
         return f"{self.service}.{self.namespace}.svc.{self.mesh}"
+
+    @property
+    def direct_offers(self) -> Mapping[str, tuple[Consumer, ...]]:
+        """Those whose callers reach the pods themselves: otherwise only a gateway does, a local caller."""
+        return self.offers if self.via == "passthrough" else {}
 
     @property
     def sni_host(self) -> str:

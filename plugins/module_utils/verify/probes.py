@@ -32,6 +32,7 @@ class Call:
     """One call over one edge.
 
     expect: ``allowed`` or ``denied``.
+    via: how calls get there, as the export says it.
     skip: why the call must not be made, else empty.
     """
 
@@ -44,6 +45,7 @@ class Call:
     method: str
     path: str
     expect: str
+    via: str = "passthrough"
     skip: str = ""
 
 
@@ -89,6 +91,7 @@ def _call(edge: Mapping[str, Any], caller: Mapping[str, Any], expect: str) -> Ca
         method=safe[0] if safe else "",
         path=_concrete_path(paths[0]) if paths else "/",
         expect=expect,
+        via=edge.get("via", "passthrough"),
         skip="" if safe else f"only {', '.join(methods)} admitted, and a probe must not change anything",
     )
 

@@ -27,13 +27,16 @@ WAYS_OUT = {
     "timeout": "no answer in time",
 }
 
+PROXIES_SAY = ("no healthy upstream", "upstream connect error", "upstream request timeout")
+"""How Envoy's own answers begin when it has none of whom it called."""
+
 
 @dataclass(frozen=True)
 class Answer:
     """One line of the probe's script, parsed.
 
-    exit_code: curl's. status: HTTP status, 0 for none. upstream: the answer came from the workload, and not from a
-    sidecar on the way.
+    exit_code: curl's. status: HTTP status, 0 for none. upstream: the answer came from the workload, or from a gateway
+    that terminates, and not from the caller's own sidecar.
     """
 
     exit_code: int
@@ -131,9 +134,11 @@ def _layer(call: Call, answer: Answer) -> str:
     # A gRPC refusal comes as status 200 with a grpc-message, as does every other answer that a sidecar makes itself.
     if "RBAC: access denied" in answer.body and (answer.status == 403 or call.protocol == "GRPC"):
         return "policy"
+    text = answer.body.lower()
+    if answer.upstream and call.via != "passthrough" and any(words in text for words in PROXIES_SAY):
+        return "workload"
     if answer.upstream or (call.protocol != "GRPC" and answer.status and answer.status not in (502, 503, 504)):
         return "ok"
-    text = answer.body.lower()
     if "tls_error" in text or "certificate" in text or "ssl" in text:
         return "tls"
     if "no healthy upstream" in text or "connection termination" in text or "reset" in text:

@@ -20,7 +20,12 @@ from hypothesis import strategies as st
 from tests.unit.plugins.module_utils.model.build import export, host, inventory
 
 INVENTORY = inventory(
-    east=host(export("reviews", "west"), export("ledger", namespace="vault"), address="192.0.2.1"),
+    east=host(
+        export("reviews", "west"),
+        export("quotes", "west", via="gateway"),
+        export("ledger", namespace="vault"),
+        address="192.0.2.1",
+    ),
     west=host(
         export(
             "carts",
@@ -98,6 +103,8 @@ def test_federation_writes_only_where_it_has_objects() -> None:
         ("istio-system", "destinationrules", ""),
         ("istio-system", "virtualservices", ""),
         ("istio-system", "gateways", "multimesh-exports"),
+        ("istio-system", "gateways", "multimesh-gateway-exports"),
+        ("istio-system", "authorizationpolicies", "multimesh-gateway-exports"),
         ("books", "authorizationpolicies", ""),
         ("vault", "authorizationpolicies", ""),
     }

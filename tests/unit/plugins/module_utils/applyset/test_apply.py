@@ -200,6 +200,28 @@ def test_namespaces_come_first_and_go_last():
     assert order == ["a", "fresh", "set"]
 
 
+def test_policies_guard_what_comes_after_them_and_goes_before_them():
+    cluster = MemoryCluster()
+    group = "security.istio.io"
+    cluster.kinds[group, "AuthorizationPolicy"] = Resource(
+        group, "v1", "AuthorizationPolicy", "authorizationpolicies", True
+    )
+    order = []
+    apply, delete = cluster.apply, cluster.delete
+    cluster.apply = lambda resource, body, **options: (
+        order.append(f"apply {body['metadata']['name']}"),
+        apply(resource, body, **options),
+    )[1]
+    cluster.delete = lambda resource, namespace, name, uid: (
+        order.append(f"delete {name}"),
+        delete(resource, namespace, name, uid),
+    )[1]
+    run(cluster, [thing("a"), thing("guard", kind="AuthorizationPolicy", version=f"{group}/v1")])
+    run(cluster, [])
+    writes = [name for name in order if not name.endswith(" set")]
+    assert writes == ["apply guard", "apply a", "delete a", "delete guard"]
+
+
 def test_adoption_is_a_change():
     cluster = MemoryCluster()
     cluster.put(thing("a", data={"x": "1"}))

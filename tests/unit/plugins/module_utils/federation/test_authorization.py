@@ -228,7 +228,7 @@ def test_the_comparison_is_not_empty() -> None:
 def test_the_comparison_notices_a_lost_exclusion(monkeypatch: pytest.MonkeyPatch) -> None:
     from ansible_collections.multimesh.istio.plugins.module_utils.federation import authorization
 
-    monkeypatch.setattr(authorization, "_narrowing", lambda *_: [])
+    monkeypatch.setattr(authorization, "narrowing", lambda *_: [])
     with pytest.raises(AssertionError):
         check([export("one", "one", [8080], [{"mesh": "west", "methods": ["GET"]}])])
 

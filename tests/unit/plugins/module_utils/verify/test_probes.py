@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 
 import pytest
@@ -90,6 +91,30 @@ def test_judgement(protocol, expect, line, layer):
     assert found.ok is (layer == "ok")
     assert ("FAIL" in found.line) is (not found.ok)
     assert found.ok or found.detail
+
+
+@pytest.mark.parametrize(
+    ("protocol", "expect", "line", "layer"),
+    [
+        ("HTTP", "allowed", "0\t0\t200\t0.01\t3\t\thello", "ok"),
+        ("HTTP", "allowed", "0\t0\t503\t0.01\t3\t\tbusy", "ok"),
+        ("HTTP", "allowed", "0\t0\t503\t0.01\t3\t\tno healthy upstream", "workload"),
+        ("HTTP", "allowed", "0\t0\t504\t0.01\t3\t\tupstream request timeout", "workload"),
+        ("HTTP", "allowed", "0\t0\t503\t0.01\t\t\tupstream connect error: connection timeout", "gateway"),
+        ("HTTP", "denied", "0\t0\t403\t0.01\t3\t\tRBAC: access denied", "ok"),
+        ("HTTP", "denied", "0\t0\t503\t0.01\t3\t\tno healthy upstream", "workload"),
+        ("GRPC", "allowed", "0\t0\t200\t0.01\t3\tunknown method\t", "ok"),
+        ("GRPC", "allowed", "0\t0\t200\t0.01\t3\tno healthy upstream\t", "workload"),
+    ],
+)
+def test_what_a_gateway_answers_itself_proves_no_workload(protocol, expect, line, layer):
+    planned = {**edge([{}], protocol), "via": "gateway"}
+    (probe,) = probes.plan_probes([planned], "probes")
+    call = dataclasses.replace(probe.calls[0], expect=expect)
+    assert call.via == "gateway"
+    found = verdict.judge(call, "shop/cart", verdict.parse_line(line)[1])
+    assert found.layer == layer
+    assert found.as_dict()["via"] == "gateway"
 
 
 def test_only_a_complete_round_counts():
