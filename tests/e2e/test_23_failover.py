@@ -146,8 +146,8 @@ def survive(federation: Federation, disaster: str, caller: str) -> None:
     # that is ending answers that it does not serve any more, which is an answer.
     assert calls.codes.get("ERROR", 0) <= CONNECTIONS
     assert calls.codes.keys() <= {"SERVING", "NOT_SERVING", "ERROR"}
-    # A proxy cannot send bytes under way again, so every open connection breaks. When clients open it anew, a proxy takes
-    # it before it knows whether there is a way, until three failures in a row have shown that there is none.
+    # A proxy cannot send bytes under way again, so every open connection breaks. When clients open it anew, a proxy
+    # takes it before it knows whether there is a way, until three failures in a row have shown that there is none.
     assert broken <= CONNECTIONS * (1 + 3)
 
 
