@@ -19,7 +19,7 @@ from tests.lab.certificates import Authority, Credential
 HOME = "north"
 NAMESPACE = "outside"
 ZONE = "outside.example"
-NAMES = ("api", "a.wild", "b.wild", "other")
+NAMES = ("api", "a.wild", "b.wild", "a.safe", "other")
 """Names in the zone that resolve."""
 
 HTTP, TLS, TCP, WEB, MUTUAL = 80, 443, 9000, 8081, 8443
@@ -41,7 +41,7 @@ class Outside:
 
     def serve(self) -> None:
         """Start two servers: ``partner``, and ``bank``, which knows its clients by their certificates."""
-        server = self._authority.issue("partner", serves=[name("secure"), name("*.wild"), name("bank")])
+        server = self._authority.issue("partner", serves=[name("secure"), name("*.safe"), name("bank")])
         self.lab.apply(
             HOME,
             [

@@ -74,6 +74,13 @@ def services(address: str) -> list[dict[str, object]]:
             **originated,
         },
         {
+            "hosts": [name("*.safe")],
+            "ports": [WEB_PORT],
+            "tls": {"mode": "simple", "credential": "outside-ca"},
+            "consumers": ["west"],
+            "export_to": [NAMESPACE],
+        },
+        {
             "hosts": [name("public")],
             "ports": [WEB_PORT],
             "tls": {"mode": "simple", "sni": name("secure")},
@@ -205,6 +212,8 @@ def test_a_server_that_takes_too_long_is_given_up(federation, outside, which):
 def test_http_becomes_https_with_a_ca_of_ones_own(federation):
     saw = answered(federation, f"http://{name('secure')}/")
     assert (saw["sni"], saw["host"]) == (name("secure"), name("secure"))
+    # Of the server's certificate a wildcard fits.
+    assert answered(federation, f"http://{name('a.safe')}/")["sni"] == name("a.safe")
 
 
 def test_http_becomes_mutual_tls(federation):
@@ -222,11 +231,18 @@ def test_a_pod_that_may_not_read_the_key_does_not_get_it(federation):
 
 def test_a_server_with_another_name_or_another_ca_is_refused(federation):
     answered(federation, f"http://{name('secure')}/")
-    for host in ("wrong", "public"):
-        status, body = federation.call("west", NAMESPACE, "caller", f"http://{name(host)}/")
-        print(f"{name(host)}: {status} {body}")
-        assert status == 503
-        assert "CERTIFICATE_VERIFY_FAILED" in body
+    for host in (name("wrong"), name("public")):
+        assert get(federation, "west", f"http://{host}/")[0] == 503
+
+        def logged(host=host):
+            log = federation.lab.kubectl(
+                "west", "logs", "-n", NAMESPACE, "deploy/caller", "-c", "istio-proxy", "--tail=50"
+            )
+            wanted = (f'host="{host}"', "CERTIFICATE_VERIFY_FAILED")
+            return [line for line in log.splitlines() if all(part in line for part in wanted)]
+
+        # The proxy writes its log every few seconds.
+        print(wait_for(logged, f"{host} is refused because of its certificate", 20)[-1])
 
 
 # Who is refused
@@ -277,7 +293,7 @@ def test_each_cluster_holds_what_its_mesh_may_use(federation, outside):
         f"ip-{outside.address.replace('.', '-')}-{WEB}.external.global",
     }
     plain = {ELSEWHERE, name("api"), name("wildcard.wild"), name("public"), *addresses}
-    credential = {name("secure"), name("wrong"), name("bank")}
+    credential = {name("secure"), name("wrong"), name("wildcard.safe"), name("bank")}
     for mesh in MESHES:
         wanted = {
             (kind, "istio-system", host)

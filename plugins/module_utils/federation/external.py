@@ -7,8 +7,8 @@ Every host, and without hosts every address, has objects of its own: a Destinati
 
 - A host is resolved by the callers' proxies, or has the addresses that the inventory says (DNS, STATIC).
 - A wildcard and an address lead where the application has turned to (NONE). DYNAMIC_DNS would resolve the names below
-  a wildcard in the proxy, but Istio 1.31 gives its filter to the first HTTP service of a port only, and takes it away
-  from TLS where a VirtualService routes.
+  a wildcard in the proxy, but Istio, which has it for sidecars since 1.31, takes its filter away from TLS where a
+  VirtualService routes by SNI, refuses HTTPS, and overlooks a port of the server's own.
 
 https://istio.io/latest/docs/reference/config/networking/service-entry/ has the fields.
 """
