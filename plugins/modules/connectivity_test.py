@@ -12,7 +12,8 @@ version_added: 1.0.0
 description:
   - Starts a short-lived pod with a sidecar for each identity that the edges admit, and one that nobody admitted,
     calls every edge from them, and says for each call what became of it or which layer fails.
-  - The calls are made with safe HTTP methods only. A TCP connection is opened and nothing is sent.
+  - The calls are made with safe HTTP methods only. Over a TCP connection nothing is sent, save a line
+    break by callers who must be refused, because policies are asked at the first byte.
   - The pods are removed again, and end by themselves when the run is killed. No command is run in a pod; what they
     report is read from their logs.
   - An identity whose namespace or service account does not exist in the mesh is not played; its calls are reported as

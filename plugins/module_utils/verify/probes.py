@@ -23,8 +23,9 @@ PROBE_LABEL = "multimesh.istio/probe"
 CONTAINER = "probe"
 END_OF_ROUND = "--"
 TCP_HOLD_SECONDS = 2
-"""A TCP connection that stays open this long was accepted by the workload: a sidecar accepts every connection at first
-and closes it at once when the way to the workload fails or a policy refuses it."""
+"""A TCP connection that stays open this long has reached the workload: a sidecar accepts every connection at first and
+closes it at once when the way to the workload fails. A policy is asked at the first byte only, which is why a caller
+who must be refused sends one. The others send nothing to a service that they do not know."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def script(calls: Iterable[Call], timeout_seconds: int) -> str:
         if call.protocol in HTTP_PROTOCOLS or call.protocol == "HTTPS":
             lines.append(f"( {_http_call(index, call, url + call.path, timeout_seconds)} ) &")
         else:
-            lines.append(f"( {_tcp_call(index, url)} ) &")
+            lines.append(f"( {_tcp_call(index, call, url)} ) &")
     return "\n".join([*lines, "wait", f"echo {END_OF_ROUND}", "sleep 1", "done"])
 
 
@@ -210,9 +211,12 @@ def _http_call(index: int, call: Call, url: str, timeout_seconds: int) -> str:
     )
 
 
-def _tcp_call(index: int, url: str) -> str:
+def _tcp_call(index: int, call: Call, url: str) -> str:
     hold = TCP_HOLD_SECONDS
+    say = "echo; " if call.expect == "denied" else ""
+    form = shlex.quote("%{exitcode}\\t%{size_download}\\t%{errormsg}")
     return (
-        f"o=$(sleep {hold + 1} | curl -sS --max-time {hold} {shlex.quote(url)} 2>&1 >/dev/null); e=$?; "
-        f"printf '%s\\t%s\\t000\\t{hold}\\t\\t\\t%s\\n' {index} $e \"$(printf '%s' \"$o\" | t)\""
+        f"o=$({{ {say}sleep {hold + 1}; }} | curl -s -o /dev/null --max-time {hold} -w {form} {shlex.quote(url)}); "
+        'e=${o%%\t*}; o=${o#*\t}; d=${o%%\t*}; [ "$d" != 0 ] || d=; '
+        f'printf \'%s\\t%s\\t000\\t{hold}\\t%s\\t\\t%s\\n\' {index} "$e" "$d" "$(printf \'%s\' "${{o#*\t}}" | t)"'
     )

@@ -36,7 +36,7 @@ class Answer:
     """One line of the probe's script, parsed.
 
     exit_code: curl's. status: HTTP status, 0 for none. upstream: the answer came from the workload, or from a gateway
-    that terminates, and not from the caller's own sidecar.
+    that terminates, and not from the caller's own sidecar. Of TCP: some bytes came.
     """
 
     exit_code: int
@@ -149,7 +149,7 @@ def _layer(call: Call, answer: Answer) -> str:
 
 
 def _tcp_layer(call: Call, answer: Answer) -> str:
-    if answer.exit_code == CURL_TIMEOUT:
+    if answer.exit_code == CURL_TIMEOUT or answer.upstream:
         return "ok"
     # A refusal by policy and a way that fails look the same to a TCP client: the connection is closed at once.
     return "policy" if call.expect == "denied" else "workload"

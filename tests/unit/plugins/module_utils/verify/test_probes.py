@@ -53,6 +53,13 @@ def test_the_script_is_a_shell_script(protocol):
     assert subprocess.run(["sh", "-n"], input=text, text=True, check=False).returncode == 0
 
 
+def test_over_tcp_only_who_must_be_refused_says_something():
+    refused, admitted = probes.plan_probes([edge([{"namespace": "shop"}], "TCP")], "probes")
+    assert [call.expect for probe in (refused, admitted) for call in probe.calls] == ["denied", "allowed"]
+    assert "echo; sleep" in probes.script(refused.calls, 5)
+    assert "echo; sleep" not in probes.script(admitted.calls, 5)
+
+
 def test_hosts_and_paths_are_quoted():
     (probe, _rest) = probes.plan_probes([edge([{"namespace": "a", "paths": ["/$(reboot)'"]}])], "b")
     text = probes.script(probe.calls, 5)
@@ -80,6 +87,7 @@ def test_hosts_and_paths_are_quoted():
         ("TCP", "allowed", "0\t56\t000\t2\t\t\treset by peer", "workload"),
         ("TCP", "denied", "0\t56\t000\t2\t\t\treset by peer", "ok"),
         ("TCP", "denied", "0\t28\t000\t2\t\t\t", "open"),
+        ("TCP", "denied", "0\t0\t000\t2\t10\t\t", "open"),
     ],
 )
 def test_judgement(protocol, expect, line, layer):
