@@ -29,6 +29,7 @@ VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "bind", 
 _NETWORKING = "networking.istio.io"
 _SECURITY = "security.istio.io"
 _IMPORTED = ("serviceentries", "destinationrules", "virtualservices")
+_ENDPOINTS = ("workloadentries",)
 _APPLIED = ("get", "list", "create", "patch", "delete")
 _FEDERATION_SET = "multimesh-federation"
 _PEERS = "multimesh-peers"
@@ -126,6 +127,9 @@ def _federation(inventory: Inventory, host: str, _names: Names) -> Permissions:
         needs |= _grant(namespace, _SECURITY, ("authorizationpolicies",), _APPLIED)
     for namespace in calling:
         needs |= _grant(namespace, _NETWORKING, ("destinationrules",), _APPLIED)
+    taking_over = {export.namespace for export in inventory.clusters[host].exports if export.takes_over}
+    for namespace in {own, *exporting} if taking_over else ():
+        needs |= _grant(namespace, _NETWORKING, _ENDPOINTS, _APPLIED if namespace in taking_over else ("list",))
     return needs
 
 
