@@ -190,6 +190,18 @@ def test_verify_has_pods_where_callers_are_played() -> None:
     assert seen == played
 
 
+@pytest.mark.parametrize(
+    ("whole_key", "verbs"), [(False, {"get", "patch"}), (True, {"get", "create", "patch", "delete"})]
+)
+def test_dns_writes_one_config_map(whole_key: bool, verbs: set[str]) -> None:
+    names = Names(dns_namespace="dns", dns_config_map="coredns-custom", dns_whole_key=whole_key)
+    granted = permissions(INVENTORY, "east", "dns", names)
+    assert {one for one in granted if one.namespace == "dns"} == {
+        Permission("dns", "", "configmaps", verb, "coredns-custom") for verb in verbs
+    }
+    assert {one.verb for one in granted if one.namespace != "dns"} == {"get", "list"}
+
+
 def test_rotation_is_done_as_the_account_of_the_ca() -> None:
     binding = told("rotation")["ClusterRoleBinding", ""]
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "multimesh-ca", "namespace": "istio-system"}]

@@ -67,8 +67,8 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         ranges("241.0.0.1/8"),
         [
             (
-                "west: mesh_address_range: expected an IPv4 range such as '241.0.0.0/8', or 'auto', found '241.0.0.1/8'."
-                f" {CHOOSE}"
+                "west: mesh_address_range: expected an IPv4 range such as '241.0.0.0/8', or 'auto', found"
+                f" '241.0.0.1/8'. {CHOOSE}"
             )
         ],
     ),
@@ -116,8 +116,8 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"east": host(export("reviews", "west", aliases=["reviews"]), address=EAST), "west": host()},
         [
             (
-                "east: mesh_exports[0].aliases[0]: expected a fully qualified DNS name in lower case with at least one '.',"
-                " found 'reviews'. Write for example ['reviews.shop.global']."
+                "east: mesh_exports[0].aliases[0]: expected a fully qualified DNS name in lower case with at least"
+                " one '.', found 'reviews'. Write for example ['reviews.shop.global']."
             )
         ],
     ),
@@ -182,8 +182,8 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         },
         [
             (
-                "west: mesh_imports[0].short_names_in[0]: expected a DNS label (lower case letters, digits and '-', at most"
-                " 63 characters), found 'Shop'. Name namespaces of this mesh, or leave it out."
+                "west: mesh_imports[0].short_names_in[0]: expected a DNS label (lower case letters, digits and '-',"
+                " at most 63 characters), found 'Shop'. Name namespaces of this mesh, or leave it out."
             )
         ],
     ),
@@ -195,8 +195,8 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         [
             (
                 "west: mesh_imports[0].short_names_in: host 'reviews.shop.svc.cluster.local' would stand for"
-                " east/books/reviews and east/films/reviews. Narrow from and select, or leave out short_names_in: a short"
-                " name stands for one export."
+                " east/books/reviews and east/films/reviews. Narrow from and select, or leave out short_names_in: a"
+                " short name stands for one export."
             )
         ],
     ),
@@ -209,8 +209,8 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         },
         [
             (
-                f"west: mesh_imports[0].short_names_in: '{OWN}' is the name of the cluster's own Service, and would be a"
-                " short name of east/books/reviews. Leave out that namespace."
+                f"west: mesh_imports[0].short_names_in: '{OWN}' is the name of the cluster's own Service, and would"
+                " be a short name of east/books/reviews. Leave out that namespace."
             )
         ],
     ),
@@ -225,8 +225,8 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         },
         [
             (
-                f"west: mesh_imports[0].short_names_in: '{OWN}' is the name of the cluster's own Service, and would be a"
-                " short name of east/books/reviews. Leave out that namespace."
+                f"west: mesh_imports[0].short_names_in: '{OWN}' is the name of the cluster's own Service, and would"
+                " be a short name of east/books/reviews. Leave out that namespace."
             )
         ],
     ),
@@ -237,8 +237,8 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         },
         [
             (
-                f"west: mesh_exports[0].host: '{OWN}' is the name of this Service, and the host of east/books/reviews, which"
-                " this mesh imports. Give both that host, or import it by another one."
+                f"west: mesh_exports[0].host: '{OWN}' is the name of this Service, and the host of"
+                " east/books/reviews, which this mesh imports. Give both that host, or import it by another one."
             )
         ],
     ),
@@ -246,12 +246,12 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         both(takeover(via="gateway")),
         [
             (
-                f"east: mesh_exports[0].via: expected passthrough, because callers ask for the Service itself by '{OWN}',"
-                " found 'gateway'. Leave it out, or use a host outside 'cluster.local'."
+                f"east: mesh_exports[0].via: expected passthrough, because callers ask for the Service itself by"
+                f" '{OWN}', found 'gateway'. Leave it out, or use a host outside 'cluster.local'."
             ),
             (
-                f"west: mesh_exports[0].via: expected 'gateway' as east gives for '{OWN}', found 'passthrough'. Choose one"
-                " way for all exporters of a host, because callers ask all of them in the same way."
+                f"west: mesh_exports[0].via: expected 'gateway' as east gives for '{OWN}', found 'passthrough'."
+                " Choose one way for all exporters of a host, because callers ask all of them in the same way."
             ),
         ],
     ),
@@ -267,8 +267,9 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         both(address="gateway.east.example.com"),
         [
             (
-                "east: mesh_gateway_addresses: expected IP addresses, because they become endpoints of a Service of west,"
-                f" '{OWN}', found 'gateway.east.example.com'. Give IP addresses, or use a host outside 'cluster.local'."
+                "east: mesh_gateway_addresses: expected IP addresses, because they become endpoints of a Service of"
+                f" west, '{OWN}', found 'gateway.east.example.com'. Give IP addresses, or use a host outside"
+                " 'cluster.local'."
             )
         ],
     ),
@@ -279,8 +280,9 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         },
         [
             (
-                "east: mesh_exports[0].ports: port 9080 of Service books/reviews has no name, by which endpoints in other"
-                " meshes say their number. Name it in the Service and here, or use a host outside 'cluster.local'."
+                "east: mesh_exports[0].ports: port 9080 of Service books/reviews has no name, by which endpoints in"
+                " other meshes say their number. Name it in the Service and here, or use a host outside"
+                " 'cluster.local'."
             )
         ],
     ),
@@ -288,8 +290,8 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         running(found(name=None)),
         [
             (
-                "east: mesh_exports[0].ports: port 9080 of Service books/reviews has no name, by which endpoints in other"
-                " meshes say their number. Name it in the Service, or use a host outside 'cluster.local'."
+                "east: mesh_exports[0].ports: port 9080 of Service books/reviews has no name, by which endpoints in"
+                " other meshes say their number. Name it in the Service, or use a host outside 'cluster.local'."
             )
         ],
     ),
@@ -315,12 +317,12 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         running(selector=None),
         [
             (
-                "east: mesh_exports[0].host: Service books/reviews has no selector, by which it would find more endpoints."
-                " Give it one, or use a host outside 'cluster.local'."
+                "east: mesh_exports[0].host: Service books/reviews has no selector, by which it would find more"
+                " endpoints. Give it one, or use a host outside 'cluster.local'."
             ),
             (
-                "east: mesh_exports[0].selector: expected a selector, found nothing, and Service books/reviews has none in"
-                " the cluster. Add selector with the labels of the pods, because policies select pods."
+                "east: mesh_exports[0].selector: expected a selector, found nothing, and Service books/reviews has"
+                " none in the cluster. Add selector with the labels of the pods, because policies select pods."
             ),
         ],
     ),
@@ -328,8 +330,8 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         running(same_pods=["all"]),
         [
             (
-                "east: mesh_exports[0].host: all selects all pods of Service books/reviews, and would get those of other"
-                " meshes too. Make their selectors narrower, or use a host outside 'cluster.local'."
+                "east: mesh_exports[0].host: all selects all pods of Service books/reviews, and would get those of"
+                " other meshes too. Make their selectors narrower, or use a host outside 'cluster.local'."
             )
         ],
     ),
@@ -337,8 +339,8 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"cluster": host(export("reviews", "west"), address=EAST), "west": host(domain="local")},
         [
             (
-                "west: mesh_domain: imports from mesh cluster would end in 'cluster.local', as each cluster's own Services"
-                " do. Choose another domain, such as 'global'."
+                "west: mesh_domain: imports from mesh cluster would end in 'cluster.local', as each cluster's own"
+                " Services do. Choose another domain, such as 'global'."
             )
         ],
     ),
