@@ -35,10 +35,11 @@ options:
       - V(rotation), what the playbooks C(multimesh.istio.rotate_root_ca) and C(multimesh.istio.revoke) need beside
         V(ca) to wait for every proxy.
       - V(verify), role P(multimesh.istio.verify#role).
+      - V(dns), role P(multimesh.istio.dns#role).
       - V(control-plane), roles P(multimesh.istio.control_plane#role) and P(multimesh.istio.gateway#role). Whoever has
         these rights can get all others.
     type: str
-    choices: [federation, ca, custody, rotation, adoption, verify, control-plane]
+    choices: [federation, ca, custody, rotation, adoption, verify, dns, control-plane]
     required: true
   subject:
     description:
@@ -61,6 +62,21 @@ options:
       - What O(multimesh.istio.shared_root_ca#module:root_secret) is set to.
     type: str
     default: shared-root-ca
+  dns_namespace:
+    description:
+      - What O(multimesh.istio.dns#role:main:dns_namespace) is set to.
+    type: str
+    default: kube-system
+  dns_config_map:
+    description:
+      - What O(multimesh.istio.dns#role:main:dns_config_map) is set to.
+    type: str
+    default: coredns
+  dns_whole_key:
+    description:
+      - What O(multimesh.istio.dns#role:main:dns_whole_key) is set to.
+    type: bool
+    default: false
 seealso:
   - plugin: multimesh.istio.federation
     plugin_type: filter
@@ -116,8 +132,18 @@ def rights(
     verify_namespace: str = Names.verify_namespace,
     root_namespace: str = Names.root_namespace,
     root_secret: str = Names.root_secret,
+    dns_namespace: str = Names.dns_namespace,
+    dns_config_map: str = Names.dns_config_map,
+    dns_whole_key: bool = Names.dns_whole_key,
 ) -> list[dict[str, Any]]:
-    names = Names(plain(verify_namespace), plain(root_namespace), plain(root_secret))
+    names = Names(
+        plain(verify_namespace),
+        plain(root_namespace),
+        plain(root_secret),
+        plain(dns_namespace),
+        plain(dns_config_map),
+        bool(dns_whole_key),
+    )
     return compute.rights(hostvars, host, part, names, plain(subject))
 
 

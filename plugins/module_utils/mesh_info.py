@@ -251,8 +251,9 @@ def _services(cluster: Cluster, wanted: Sequence[tuple[str, str]]) -> list[dict[
 
 
 def _services_in(cluster: Cluster, namespace: str, names: set[str]) -> list[dict[str, Any]]:
-    live = [item for item in cluster.list_objects(SERVICE, namespace) if item["metadata"]["name"] in names]
-    services = sorted(live, key=lambda item: str(item["metadata"]["name"]))
+    live = cluster.list_objects(SERVICE, namespace)
+    wanted = [item for item in live if item["metadata"]["name"] in names]
+    services = sorted(wanted, key=lambda item: str(item["metadata"]["name"]))
     selectors = [_selector(service) for service in services]
     if sum(map(bool, selectors)) > _WHOLE_NAMESPACE:
         everything = cluster.list_objects(POD, namespace)
@@ -271,7 +272,7 @@ def _services_in(cluster: Cluster, namespace: str, names: set[str]) -> list[dict
             found or [template["spec"] for template in templates if _selects(selector, template)]
             for selector, found in zip(selectors, backends, strict=True)
         ]
-    return [service_facts(service, found) for service, found in zip(services, backends, strict=True)]
+    return [service_facts(service, found, live) for service, found in zip(services, backends, strict=True)]
 
 
 def _templates(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
@@ -295,9 +296,13 @@ def _is_serving(pod: Body) -> bool:
     return "deletionTimestamp" not in pod["metadata"] and phase not in ("Succeeded", "Failed")
 
 
-def service_facts(service: Body, backends: Sequence[Body]) -> dict[str, Any]:
-    """A Service as docs/architecture.md gives it. backends: specs of the pods behind it."""
+def service_facts(service: Body, backends: Sequence[Body], neighbours: Iterable[Body] = ()) -> dict[str, Any]:
+    """A Service as docs/architecture.md gives it.
+
+    backends: specs of the pods behind it. neighbours: Services of its namespace.
+    """
     spec = service.get("spec") or {}
+    own_labels = {"metadata": {"labels": _selector(service)}}
     return {
         "namespace": service["metadata"]["namespace"],
         "name": service["metadata"]["name"],
@@ -305,6 +310,11 @@ def service_facts(service: Body, backends: Sequence[Body]) -> dict[str, Any]:
         "selector": _selector(service),
         "service_accounts": sorted({str(pod.get("serviceAccountName") or "default") for pod in backends}),
         "cluster_ip": _cluster_ip(spec),
+        "same_pods": sorted(
+            str(other["metadata"]["name"])
+            for other in neighbours
+            if _selects(_selector(other), own_labels) and other["metadata"]["name"] != service["metadata"]["name"]
+        ),
     }
 
 
@@ -321,9 +331,16 @@ def _distinct(ports: Sequence[Body]) -> list[Body]:
 
 def _port(port: Body, backends: Iterable[Body]) -> dict[str, Any]:
     target = port.get("targetPort", port["port"])
-    if isinstance(target, str):
-        target = min(_named_ports(target, port.get("protocol", "TCP"), backends), default=None)
-    return {"number": port["port"], "name": port.get("name"), "protocol": protocol(port), "target_port": target}
+    target_name = target if isinstance(target, str) else None
+    if target_name:
+        target = min(_named_ports(target_name, port.get("protocol", "TCP"), backends), default=None)
+    return {
+        "number": port["port"],
+        "name": port.get("name"),
+        "protocol": protocol(port),
+        "target_port": target,
+        "target_port_name": target_name,
+    }
 
 
 def _named_ports(name: str, transport: str, backends: Iterable[Body]) -> list[int]:

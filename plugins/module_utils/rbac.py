@@ -29,6 +29,7 @@ VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "bind", 
 _NETWORKING = "networking.istio.io"
 _SECURITY = "security.istio.io"
 _IMPORTED = ("serviceentries", "destinationrules", "virtualservices")
+_ENDPOINTS = ("workloadentries",)
 _APPLIED = ("get", "list", "create", "patch", "delete")
 _FEDERATION_SET = "multimesh-federation"
 _PEERS = "multimesh-peers"
@@ -58,11 +59,15 @@ class Names:
 
     verify_namespace: where role verify plays callers of a whole mesh.
     root_namespace, root_secret: where custody ``secret`` keeps the root in a management cluster.
+    dns_namespace, dns_config_map, dns_whole_key: where role dns writes hosts, and whether into a file of their own.
     """
 
     verify_namespace: str = "multimesh-verify"
     root_namespace: str = "multimesh-istio"
     root_secret: str = "shared-root-ca"  # noqa: S105 - a name
+    dns_namespace: str = "kube-system"
+    dns_config_map: str = "coredns"
+    dns_whole_key: bool = False
 
 
 def permissions(inventory: Inventory, host: str, part: str, names: Names) -> Permissions:
@@ -126,6 +131,9 @@ def _federation(inventory: Inventory, host: str, _names: Names) -> Permissions:
         needs |= _grant(namespace, _SECURITY, ("authorizationpolicies",), _APPLIED)
     for namespace in calling:
         needs |= _grant(namespace, _NETWORKING, ("destinationrules",), _APPLIED)
+    taking_over = {export.namespace for export in inventory.clusters[host].exports if export.takes_over}
+    for namespace in {own, *exporting} if taking_over else ():
+        needs |= _grant(namespace, _NETWORKING, _ENDPOINTS, _APPLIED if namespace in taking_over else ("list",))
     return needs
 
 
@@ -165,6 +173,13 @@ def _verify(inventory: Inventory, host: str, names: Names) -> Permissions:
         needs |= _grant(namespace, "", ("pods",), ("get", "create", "patch", "delete"))
         needs |= _grant(namespace, "", ("pods/log", "serviceaccounts"), ("get",))
     return needs
+
+
+def _dns(inventory: Inventory, host: str, names: Names) -> Permissions:
+    """Role dns: mesh_info with the exports, and the ConfigMap of the cluster's DNS."""
+    verbs = ("get", "create", "patch", "delete") if names.dns_whole_key else ("get", "patch")
+    place = names.dns_namespace, "", ("configmaps",)
+    return _inspection(inventory, host) | _grant(*place, verbs, (names.dns_config_map,))
 
 
 def _control_plane(_inventory: Inventory, _host: str, _names: Names) -> Permissions:
@@ -222,6 +237,7 @@ _NEEDS: dict[str, Callable[[Inventory, str, Names], Permissions]] = {
     "rotation": _rotation,
     "adoption": _adoption,
     "verify": _verify,
+    "dns": _dns,
     "control-plane": _control_plane,
 }
 PARTS = tuple(_NEEDS)

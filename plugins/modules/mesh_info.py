@@ -204,6 +204,10 @@ mesh:
               description: Port of the pods, V(null) where no pod has a port of that name.
               type: int
               sample: 9080
+            target_port_name:
+              description: By which the Service names the port of the pods, V(null) where it numbers it.
+              type: str
+              sample: web
         selector:
           description: Labels of the pods behind it.
           type: dict
@@ -217,6 +221,11 @@ mesh:
           description: Its address in the cluster; null for a headless one.
           type: str
           sample: 10.96.0.9
+        same_pods:
+          description: Other Services of the namespace that select all of its pods too.
+          type: list
+          elements: str
+          sample: []
     remembered:
       description: Facts of the peers as they were last applied to this cluster, by inventory host name.
       type: dict

@@ -13,7 +13,7 @@ from ansible.errors import AnsibleError
 from ansible.utils.display import Display
 from ansible_collections.multimesh.istio.plugins.module_utils import rbac
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
-from ansible_collections.multimesh.istio.plugins.module_utils.federation import compute
+from ansible_collections.multimesh.istio.plugins.module_utils.federation import compute, dns
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object, identity
 from ansible_collections.multimesh.istio.plugins.module_utils.model.inventory import parse
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import nearest
@@ -61,6 +61,17 @@ def edges(hostvars: Mapping[str, Any], term: str, allow_unknown_addresses: bool 
         lambda inventory, hosts: [edge for host in hosts for edge in compute.edges(inventory, host)],
         allow_unknown_addresses,
     )
+
+
+def dns_hosts(
+    hostvars: Mapping[str, Any], host: str, allow_unknown_addresses: bool = False, without: Sequence[str] = ()
+) -> dict[str, list[str]]:
+    """Addresses of the hosts that one cluster imports, see ``dns.hosts``."""
+
+    def ask(inventory: Inventory, hosts: tuple[str, ...]) -> dict[str, list[str]]:
+        return dns.hosts(inventory.clusters[host if host in inventory.clusters else _single(host, hosts)])
+
+    return _run(hostvars, host, ask, allow_unknown_addresses, without=without)
 
 
 def rights(

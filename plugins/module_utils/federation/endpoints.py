@@ -26,18 +26,20 @@ class Endpoints:
     """Endpoints of one host.
 
     items: as a ServiceEntry has them. static: all are addresses. rank_labels: labels by which they are ranked, none if
-    their localities decide, or weights.
+    their localities decide, or weights. own_pods: pods of the cluster's own, without such labels, come before them.
     """
 
     items: list[Object]
     static: bool
     rank_labels: list[str]
+    own_pods: bool = False
 
 
 def endpoints_of(cluster: Cluster, entry: Imported) -> Endpoints:
     """The cluster's own Service, if it exports the host itself, then every gateway of the others."""
     addresses = all(names.ip(address) for source in entry.sources for address in source.addresses)
-    static = addresses and (entry.local is None or entry.local.cluster_ip is not None)
+    by_name = entry.local is not None and entry.local.cluster_ip is None and not entry.own_service
+    static = addresses and not by_name
     ranks = _ranks(cluster, entry) if static else []
     # An endpoint is as near as many labels of the list it has, from the first on, without a gap.
     labels = [f"multimesh.istio/rank-{number}" for number in range(1, len(ranks))]
@@ -65,7 +67,7 @@ def endpoints_of(cluster: Cluster, entry: Imported) -> Endpoints:
             item["network"] = source.network
             item["ports"] = {port.name: GATEWAY_PORT for port in entry.ports}
             items.append(item)
-    return Endpoints(items, static, labels)
+    return Endpoints(items, static, labels, own_pods=entry.own_service is not None)
 
 
 def _ranks(cluster: Cluster, entry: Imported) -> Ranks:

@@ -16,6 +16,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects
     Object,
     build,
 )
+from ansible_collections.multimesh.istio.plugins.module_utils.federation.takeover import workload_entries
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Cluster, Imported, Port
 
 
@@ -34,9 +35,15 @@ class Way:
 
 
 def imported(cluster: Cluster, entry: Imported, way: Way) -> list[Object]:
-    """ServiceEntry, DestinationRule and, if anything in it is HTTP, VirtualService of a host."""
+    """ServiceEntry, DestinationRule and, if anything in it is HTTP, VirtualService of a host.
+
+    Instead of the first, WorkloadEntries for a host that is a Service of the cluster's own.
+    """
+    if entry.own_service and not entry.sources:
+        return []
     endpoints = endpoints_of(cluster, entry)
-    objects = [_service_entry(entry, way, endpoints), _destination_rule(entry, way, endpoints)]
+    known = workload_entries(entry, endpoints) or [_service_entry(cluster, entry, way, endpoints)]
+    objects = [*known, _destination_rule(entry, way, endpoints)]
     if any(port.is_http for port in entry.ports):
         routes = traffic.routes(entry, way.route)
         objects.append(_object("VirtualService", entry, {"hosts": [entry.host], "http": routes}))
@@ -48,7 +55,7 @@ def _object(kind: str, entry: Imported, spec: Object) -> Object:
     return build(NETWORKING, kind, ROOT_NAMESPACE, entry.host, {"spec": spec}, entry.exports)
 
 
-def _service_entry(entry: Imported, way: Way, endpoints: Endpoints) -> Object:
+def _service_entry(cluster: Cluster, entry: Imported, way: Way, endpoints: Endpoints) -> Object:
     spec: Object = {
         "hosts": [entry.host],
         "location": "MESH_INTERNAL",
@@ -57,6 +64,8 @@ def _service_entry(entry: Imported, way: Way, endpoints: Endpoints) -> Object:
         "endpoints": endpoints.items,
         "subjectAltNames": sorted(set(way.identities)),
     }
+    if address := cluster.addresses.get(entry.host):
+        spec["addresses"] = [address]
     return _object("ServiceEntry", entry, spec)
 
 

@@ -39,6 +39,10 @@ BASE_EJECTION_TIME = 10.0
 # RFC 9110 section 9.2.2: repeating these is harmless, even if the first attempt was carried out.
 IDEMPOTENT_METHODS = "GET|HEAD|OPTIONS|TRACE|PUT|DELETE"
 
+# The caller's network, if it is the first label. Among endpoints outside it Istio goes on with the others, and does so
+# among those within (pilot/pkg/networking/core/loadbalancer, applyFailoverPriorityPerLocality).
+OWN_NETWORK = "topology.istio.io/network"
+
 RETRIES = 3
 RETRY_IDEMPOTENT = "connect-failure,refused-stream,reset,gateway-error"
 # Only what certainly never reached the application. "unavailable" and "cancelled" may come from it.
@@ -110,7 +114,8 @@ def _locality_lb_setting(traffic: Traffic, endpoints: Endpoints) -> Object:
         # Weights stand at the endpoints, and localities would come before them.
         return {"enabled": False}
     if endpoints.rank_labels:
-        return {"enabled": True, "failoverPriority": [f"{label}={RANKED}" for label in endpoints.rank_labels]}
+        ranks = [f"{label}={RANKED}" for label in endpoints.rank_labels]
+        return {"enabled": True, "failoverPriority": [OWN_NETWORK, *ranks] if endpoints.own_pods else ranks}
     return {"enabled": True}
 
 

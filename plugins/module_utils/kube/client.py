@@ -108,6 +108,24 @@ class Client:
             content_type="application/apply-patch+yaml",
         )
 
+    def merge_patch(
+        self, resource: Resource, namespace: str | None, name: str, body: Mapping[str, Any], *, manager: str
+    ) -> dict[str, Any]:
+        """JSON merge patch (RFC 7386); with ``metadata.resourceVersion`` in it only for what was read.
+
+        Without that it is not safe to repeat, which is done when a connection breaks.
+        """
+        call = errors.Call(self.mesh, "patch", describe(resource.kind, namespace, name))
+        return self._send(
+            "write",
+            call,
+            "PATCH",
+            resource.path(namespace, name),
+            query={"fieldManager": manager, "fieldValidation": "Strict"},
+            body=body,
+            content_type="application/merge-patch+json",
+        )
+
     def delete(self, resource: Resource, namespace: str | None, name: str, uid: str) -> None:
         """Delete exactly the object with this uid, its dependents in the background; fine when it has gone."""
         call = errors.Call(self.mesh, "delete", describe(resource.kind, namespace, name))

@@ -57,7 +57,7 @@ class Transport:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Answer:
-        """One request; every one here is safe to repeat (GET, server-side apply, DELETE with a uid).
+        """One request; all are safe to repeat (GET, server-side apply, merge patch of a version, DELETE with a uid).
 
         Retried on 429, 5xx and broken connections with growing pauses, or as Retry-After says, until the request's
         time is over. Raises KubeError.

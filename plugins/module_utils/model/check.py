@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from ansible_collections.multimesh.istio.plugins.module_utils.model.addresses import check_address_ranges
+from ansible_collections.multimesh.istio.plugins.module_utils.model.check_cluster_names import check_cluster_names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_external import check_external
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_gateway import check_gateway
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_traffic import check_traffic
@@ -30,6 +32,7 @@ def check(notes: Notes, sites: Mapping[str, Site], resolver: Resolver) -> None:
     _check_trust_domains(notes, ordered)
     _check_networks(notes, ordered)
     _check_addresses(notes, ordered)
+    check_address_ranges(notes, ordered)
     _check_control_planes(notes, sites)
     for site in ordered:
         own = resolver.exports[site.host]
@@ -41,6 +44,7 @@ def check(notes: Notes, sites: Mapping[str, Site], resolver: Resolver) -> None:
     _check_backups(notes, exports)
     check_traffic(notes, sites, [(export, resolver.spec(export)) for export in exports], resolver.live)
     _check_aliases(notes, exports)
+    check_cluster_names(notes, sites, resolver)
     _check_hosts(notes, sites, resolver, exports)
     check_external(notes, sites, resolver, exports)
 

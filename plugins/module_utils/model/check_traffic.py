@@ -101,7 +101,7 @@ def _check_addresses(notes: Notes, export: Export, site: Site, live: bool) -> No
                 f"'{export.host}' has an order, which Istio keeps for IP addresses only, and '{address}' is a name",
                 "Give the gateway's IP addresses, or leave out order",
             )
-    if export.cluster_ip is None and (site.facts is not None or not live):
+    if export.cluster_ip is None and not export.takes_over and (site.facts is not None or not live):
         notes.note(
             site.host,
             f"mesh_exports[{export.index}].cluster_ip",

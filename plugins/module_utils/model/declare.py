@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model import names
+from ansible_collections.multimesh.istio.plugins.module_utils.model.addresses import read_address_range
 from ansible_collections.multimesh.istio.plugins.module_utils.model.exports import read_export
 from ansible_collections.multimesh.istio.plugins.module_utils.model.external import read_external
 from ansible_collections.multimesh.istio.plugins.module_utils.model.facts import read_facts
@@ -55,6 +56,7 @@ def read_site(notes: Notes, host: str, variables: Mapping[str, Any], groups: lis
         network=network or mesh,
         locality=fields.text("mesh_locality", names.locality, "Write for example 'eu-central/fra-1'"),
         domain=fields.text("mesh_domain", _domain, "Choose a suffix such as 'global'") or "global",
+        address_range=read_address_range(fields),
         gateway_addresses=fields.texts(
             "mesh_gateway_addresses", names.address, "Give what other clusters can reach, for example '192.0.2.10'"
         ),

@@ -11,6 +11,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model import names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.ports import read_ports
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Fields, shown
 from ansible_collections.multimesh.istio.plugins.module_utils.model.routes import read_routes
+from ansible_collections.multimesh.istio.plugins.module_utils.model.takeover import host_rule
 from ansible_collections.multimesh.istio.plugins.module_utils.model.traffic import read_traffic
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Consumer, ExportSpec
 
@@ -25,7 +26,7 @@ def read_export(index: int, fields: Fields) -> ExportSpec | None:
     selector = _selector(fields)
     accounts = fields.texts("service_accounts", names.subdomain, "Name the service accounts of the pods that serve it")
     cluster_ip = fields.text("cluster_ip", names.ip_address, "Write the Service's spec.clusterIP, or leave it out")
-    host = fields.text("host", names.host, "Write for example 'reviews.shop.global'")
+    host = fields.text("host", host_rule(service, namespace), "Write for example 'reviews.shop.global'")
     aliases = fields.texts("aliases", names.host, "Write for example ['reviews.shop.global']")
     via = fields.choice("via", VIAS, "passthrough")
     attributes = fields.mapping("attributes", "Write names and values, for example {tier: gold}")

@@ -53,6 +53,7 @@ def _service_facts(notes: Notes, host: str, path: str, value: Any) -> ServiceFac
             selector={str(key): str(label) for key, label in selector.items()} if selector else None,
             service_accounts=tuple(sorted(str(account) for account in value.get("service_accounts") or ())),
             cluster_ip=value.get("cluster_ip") or None,
+            same_pods=tuple(sorted(str(other) for other in value.get("same_pods") or ())),
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         notes.note(host, path, "expected a Service with its ports", "Read it with multimesh.istio.mesh_info")
@@ -67,4 +68,5 @@ def _port_facts(value: Mapping[str, Any]) -> PortSpec:
         # A protocol that cannot be federated stays as it is, so that the export using it is refused by name.
         protocol=PROTOCOLS.get(str(protocol).upper(), str(protocol)) if protocol else None,
         target_port=target if isinstance(target, int) else None,
+        target_name=value.get("target_port_name") or None,
     )

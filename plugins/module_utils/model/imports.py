@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import shown
+from ansible_collections.multimesh.istio.plugins.module_utils.model.takeover import own_service
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
     CLUSTER_DOMAIN,
     Export,
@@ -66,6 +67,9 @@ class Importer:
             if export.host
             for name in (export.host, *export.aliases)
         }
+        for host, (_wanted, key) in renamed.items():
+            if key == "short_names_in" and (export := own.get(exports[host][0].host or "")):
+                own[host] = export
         hosts = sorted({*exports, *own})
         found = [self._imported(host, own.get(host), exports[host], visible[host], renamed.get(host)) for host in hosts]
         return tuple(entry for entry in found if entry), tuple(self.warnings)
@@ -180,7 +184,7 @@ class Importer:
         visible: set[str],
         renamed: tuple[Import, str] | None,
     ) -> Imported | None:
-        identities = {export.host or export.origin for export in exports} | ({host} if local else set())
+        identities = {export.host or export.origin for export in exports} | ({str(local.host)} if local else set())
         if len(identities) > 1:
             if renamed:
                 wanted, key = renamed
@@ -199,10 +203,15 @@ class Importer:
             return None
         first = local or min(sources, key=self._is_remembered).export
         export_to = {"*"} if not visible or "*" in visible else set(visible)
+        fitting = tuple(source for source in sources if self._fits(host, first, source))
+        if local and local.takes_over and host == local.host:
+            # A Service is there for all namespaces, and so are its endpoints elsewhere and the way to them.
+            live = self.site.facts.services.get((local.namespace, local.service)) if self.site.facts else None
+            service = own_service(local, self.resolver.spec(local), live)
+            return Imported(host, first.ports, fitting, local, ("*",), service)
         if local and "*" not in export_to:
             # The gateway lives in the namespace of the entry and must see it to pass calls on to the local Service.
             export_to.add(".")
-        fitting = tuple(source for source in sources if self._fits(host, first, source))
         return Imported(host, first.ports, fitting, local, tuple(sorted(export_to)))
 
     def _source(self, export: Export) -> Source | None:

@@ -90,6 +90,7 @@ class Resolver:
             network=site.network,
             locality=site.locality,
             domain=site.domain,
+            address_range=site.address_range,
             control_plane=site.control_plane,
             exports=self.exports[site.host],
             external_services=external.known(self.external_services, site.mesh),

@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from ipaddress import IPv4Network
 from typing import Any
+
+from ansible_collections.multimesh.istio.plugins.module_utils.model.addresses import pinned
 
 CLUSTER_DOMAIN = "cluster.local"
 
@@ -42,12 +45,16 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class PortSpec:
-    """A port as the inventory or the facts say it: what is None is to be found elsewhere."""
+    """A port as the inventory or the facts say it: what is None is to be found elsewhere.
+
+    target_name: by which a live Service names the pods' port, if it does not number it.
+    """
 
     number: int
     name: str | None
     protocol: str | None
     target_port: int | None
+    target_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +166,7 @@ class ServiceFacts:
     """A live Service, as ``mesh_info`` read it or as a consumer remembers it.
 
     cluster_ip: None if it has none (headless), or if nobody knows.
+    same_pods: Services of its namespace that select all of its pods too.
     """
 
     namespace: str
@@ -167,6 +175,7 @@ class ServiceFacts:
     selector: Mapping[str, str] | None
     service_accounts: tuple[str, ...]
     cluster_ip: str | None
+    same_pods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +297,7 @@ class Site:
     network: str
     locality: str | None
     domain: str
+    address_range: IPv4Network | None
     gateway_addresses: tuple[str, ...] | None
     control_plane: str
     exports: tuple[ExportSpec, ...]
@@ -342,6 +352,11 @@ class Export:
         return self.offers if self.via == "passthrough" else {}
 
     @property
+    def takes_over(self) -> bool:
+        """Whether consumers know it by the very name of the Service."""
+        return self.host == self.fqdn
+
+    @property
     def sni_host(self) -> str:
         """Host by which consumers ask the exporter's gateway for this Service."""
         return self.host if self.common_host and self.host else self.fqdn
@@ -371,11 +386,24 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnService:
+    """A Service of the cluster that is to have endpoints in other meshes, and how it knows them for its own.
+
+    selector: labels that they must have.
+    port_names: names by which they say their port, which is not that of the pods.
+    """
+
+    selector: Mapping[str, str]
+    port_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Imported:
     """One host that a cluster must know, with everything behind it.
 
     sources: exports of other meshes, sorted by mesh and cluster.
     local: the cluster's own export of the same host, or None.
+    own_service: the host is the name of that export's Service, so the Service itself gets the sources as endpoints.
     """
 
     host: str
@@ -383,6 +411,7 @@ class Imported:
     sources: tuple[Source, ...]
     local: Export | None
     export_to: tuple[str, ...]
+    own_service: OwnService | None = None
 
     @property
     def exports(self) -> tuple[Export, ...]:
@@ -403,6 +432,7 @@ class Cluster:
     """One cluster with all that the federation needs of it.
 
     external_services: those that it must know, whoever declares them.
+    address_range: where imported hosts have their addresses, None leaves that to istiod.
     """
 
     host: str
@@ -411,6 +441,7 @@ class Cluster:
     network: str
     locality: str | None
     domain: str
+    address_range: IPv4Network | None
     control_plane: str
     exports: tuple[Export, ...]
     external_services: tuple[ExternalService, ...]
@@ -425,6 +456,12 @@ class Cluster:
     def imports(self) -> tuple[Imported, ...]:
         """Hosts that the cluster must know, sorted."""
         return self._resolved[0]
+
+    @cached_property
+    def addresses(self) -> Mapping[str, str]:
+        """The address of every host that a ServiceEntry makes known; none if that is left to istiod."""
+        hosts = (entry.host for entry in self.imports if not entry.own_service)
+        return pinned(hosts, self.address_range) if self.address_range else {}
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -46,17 +46,20 @@ PORTS = [{"number": 80, "name": "http", "protocol": "HTTP"}]
 NAMES = Names()
 
 
-def export(service: str, namespace: str, *consumers: Any) -> dict[str, Any]:
+def export(service: str, namespace: str, *consumers: Any, **more: Any) -> dict[str, Any]:
     return {
         "service": service,
         "namespace": namespace,
         "ports": PORTS,
         "service_accounts": [service],
         "consumers": list(consumers),
+        **more,
     }
 
 
-EXPORTS = [export("reviews", "shop", "west"), export("ledger", "vault", "west")]
+# By the name of its Service, which brings endpoints of other meshes into its namespace.
+TAKEN_OVER = export("stock", "shop", "all", host="stock.shop.svc.cluster.local")
+EXPORTS = [export("reviews", "shop", "west"), export("ledger", "vault", "west"), TAKEN_OVER]
 EXTERNAL = {
     "hosts": ["api.example.com"],
     "ports": PORTS,
@@ -79,7 +82,11 @@ INVENTORY = parse(
                 "groups": ["meshes"],
                 "vars": {
                     "mesh_gateway_addresses": ["192.0.2.2"],
-                    "mesh_exports": [export("carts", "shop", CALLERS[0]), export("tills", "shop", CALLERS[1])],
+                    "mesh_exports": [
+                        export("carts", "shop", CALLERS[0]),
+                        export("tills", "shop", CALLERS[1]),
+                        TAKEN_OVER,
+                    ],
                 },
             },
         }
@@ -245,7 +252,7 @@ def test_federation_is_green(cluster: ApiCluster, federation: Account) -> None:
     reset(cluster)
     audit = cluster.audit()
     facts = federation.module("mesh_info", exports=EXPORTS)["mesh"]
-    assert [service["name"] for service in facts["services"]] == ["reviews", "ledger"]
+    assert [service["name"] for service in facts["services"]] == ["reviews", "stock", "ledger"]
     planned = federation.module("applyset", name=SET, objects=OBJECTS, check=True, diff=True)
     first = federation.module("applyset", name=SET, objects=OBJECTS, diff=True)
     assert first["plan"] == planned["plan"]

@@ -12,7 +12,9 @@ from ansible.errors import AnsibleError
 from ansible.utils.display import Display
 from ansible_collections.multimesh.istio.plugins.filter import (
     authorization_policies,
+    coredns_hosts,
     destination_rules,
+    dns_hosts,
     edges,
     federation,
     gateways,
@@ -26,7 +28,9 @@ PLUGINS = {
     module.__name__.rpartition(".")[2]: module
     for module in (
         authorization_policies,
+        coredns_hosts,
         destination_rules,
+        dns_hosts,
         edges,
         federation,
         gateways,
@@ -73,6 +77,33 @@ def test_a_kind_is_a_part_of_the_federation(name: str, cluster: str, kind: str) 
     found = use(name, HOSTVARS, cluster)
     assert len(found) == 1
     assert found == [item for item in everything if item["kind"] == kind]
+
+
+def test_hosts_for_dns() -> None:
+    hosts = use("dns_hosts", HOSTVARS, "west")
+    [entry] = use("service_entries", HOSTVARS, "west")
+    assert hosts == {entry["spec"]["hosts"][0]: entry["spec"]["addresses"]}
+    assert use("dns_hosts", HOSTVARS, "west", without=["east"]) == {}
+    text = use("coredns_hosts", hosts, ttl=5, port=5353)
+    assert "reviews.books.svc.east.global:5353 {" in text
+    assert "        ttl 5\n" in text
+    assert use("coredns_hosts", {}) == ""
+    with pytest.raises(AnsibleError, match="hosts: a b: expected a DNS name"):
+        use("coredns_hosts", {"a b": ["241.0.0.1"]})
+
+
+def test_hosts_for_dns_in_one_of_the_clusters_of_a_mesh() -> None:
+    hostvars = {**HOSTVARS, "west": {}, "west-2": {"mesh_name": "west"}}
+    assert use("dns_hosts", hostvars, "west") == use("dns_hosts", hostvars, "west-2")
+
+
+def test_hosts_for_dns_that_istiod_alone_knows() -> None:
+    with pytest.raises(AnsibleError) as caught:
+        use("dns_hosts", {**HOSTVARS, "west": {"mesh_address_range": "auto"}}, "west")
+    assert str(caught.value) == (
+        "The inventory has 1 problem:\n  - west: mesh_address_range: expected a range, because addresses that istiod"
+        " gives out are no others' to know, found 'auto'. Choose a range, or leave role dns out."
+    )
 
 
 def test_unknown_addresses_are_refused_unless_asked_for() -> None:

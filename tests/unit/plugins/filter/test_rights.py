@@ -40,6 +40,8 @@ def test_gateways_need_no_address_yet() -> None:
 def test_names_that_are_set_otherwise() -> None:
     assert namespaces("verify", "west", verify_namespace="probes") == {"istio-system", "probes", "shop"}
     assert namespaces("custody", root_namespace="vaults") == {"vaults"}
+    assert namespaces("dns", "west") == {"istio-system", "kube-system"}
+    assert namespaces("dns", "west", dns_namespace="dns") == {"istio-system", "dns"}
 
 
 def test_errors_are_those_of_ansible() -> None:

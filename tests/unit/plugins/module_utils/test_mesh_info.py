@@ -190,13 +190,14 @@ def test_a_service_with_pods():
             "namespace": "shop",
             "name": "reviews",
             "ports": [
-                {"number": 80, "name": "http", "protocol": "HTTP", "target_port": 8080},
-                {"number": 81, "name": None, "protocol": "TCP", "target_port": 9000},
-                {"number": 82, "name": None, "protocol": "TCP", "target_port": 82},
+                {"number": 80, "name": "http", "protocol": "HTTP", "target_port": 8080, "target_port_name": "web"},
+                {"number": 81, "name": None, "protocol": "TCP", "target_port": 9000, "target_port_name": None},
+                {"number": 82, "name": None, "protocol": "TCP", "target_port": 82, "target_port_name": None},
             ],
             "selector": {"app": "reviews"},
             "service_accounts": ["a-account", "b-account", "default"],
             "cluster_ip": None,
+            "same_pods": [],
         }
     ]
 
@@ -216,6 +217,22 @@ def test_a_service_without_pods_or_selector():
     first, second = facts(cluster, exports=exports("b", "a"))["services"]
     assert (first["name"], first["service_accounts"], first["ports"][0]["target_port"]) == ("a", [], None)
     assert (second["selector"], second["service_accounts"]) == ({}, [])
+
+
+def test_services_that_select_the_same_pods():
+    cluster = FakeCluster(
+        service("reviews", {"port": 80}, selector={"app": "reviews", "tier": "web"}),
+        service("all", {"port": 80}, selector={"tier": "web"}),
+        service("headless", {"port": 80}, selector={"app": "reviews"}, clusterIP="None"),
+        service("narrower", {"port": 80}, selector={"app": "reviews", "tier": "web", "version": "v1"}),
+        service("other", {"port": 80}, selector={"app": "ratings"}),
+        service("without", {"port": 80}, selector=None),
+        service("elsewhere", {"port": 80}, namespace="books", selector={"app": "reviews"}),
+    )
+    headless, reviews, without = facts(cluster, exports=exports("reviews", "headless", "without"))["services"]
+    assert reviews["same_pods"] == ["all", "headless"]
+    assert headless["same_pods"] == []
+    assert without["same_pods"] == []
 
 
 def test_udp_beside_tcp_is_left_out():

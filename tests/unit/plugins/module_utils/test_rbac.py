@@ -134,6 +134,26 @@ def test_federation_writes_where_callers_of_external_services_have_a_credential(
     }
 
 
+def test_endpoints_are_written_where_a_service_has_some_in_other_meshes() -> None:
+    own = "stock.books.svc.cluster.local"
+    found = inventory(
+        east=host(export("stock", "west", host=own), export("ledger", "west", namespace="vault"), address="192.0.2.1"),
+        west=host(export("stock", "east", host=own), address="192.0.2.2"),
+    )
+    granted = {
+        (permission.namespace, permission.verb)
+        for permission in permissions(found, "east", "federation", NAMES)
+        if permission.resource == "workloadentries"
+    }
+    assert granted == {
+        ("istio-system", "list"),
+        ("vault", "list"),
+        *(("books", verb) for verb in ("get", "list", "create", "patch", "delete")),
+    }
+    assert "WorkloadEntry" in {item["kind"] for item in compute.federation(found, "east")}
+    assert "workloadentries" not in {permission.resource for permission in needs("federation")}
+
+
 def test_ca_may_do_this_and_no_more() -> None:
     assert allowed(manifests("ca", needs("ca"))) == {
         Permission("", "apps", "daemonsets", "list"),
@@ -168,6 +188,18 @@ def test_verify_has_pods_where_callers_are_played() -> None:
     assert played == {"shop", "kiosk", "probes"}
     seen = {permission.name for permission in needs("verify") if permission.resource == "namespaces"}
     assert seen == played
+
+
+@pytest.mark.parametrize(
+    ("whole_key", "verbs"), [(False, {"get", "patch"}), (True, {"get", "create", "patch", "delete"})]
+)
+def test_dns_writes_one_config_map(whole_key: bool, verbs: set[str]) -> None:
+    names = Names(dns_namespace="dns", dns_config_map="coredns-custom", dns_whole_key=whole_key)
+    granted = permissions(INVENTORY, "east", "dns", names)
+    assert {one for one in granted if one.namespace == "dns"} == {
+        Permission("dns", "", "configmaps", verb, "coredns-custom") for verb in verbs
+    }
+    assert {one.verb for one in granted if one.namespace != "dns"} == {"get", "list"}
 
 
 def test_rotation_is_done_as_the_account_of_the_ca() -> None:

@@ -95,6 +95,7 @@ def test_consumer_holds_name_way_and_memory() -> None:
         "metadata": metadata(NAME),
         "spec": {
             "hosts": [NAME],
+            "addresses": ["241.59.220.223"],
             "location": "MESH_INTERNAL",
             "resolution": "STATIC",
             "ports": [{"number": 9080, "name": "http", "protocol": "HTTP"}],

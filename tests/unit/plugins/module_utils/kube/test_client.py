@@ -43,6 +43,17 @@ def test_apply():
     assert (one.requests["write"], one.requests["dry_run"]) == (1, 1)
 
 
+def test_merge_patch():
+    one, transport = client({"kind": "ConfigMap"})
+    body = {"metadata": {"resourceVersion": "7"}, "data": {"a": None}}
+    assert one.merge_patch(CONFIG_MAP, "shop", "a", body, manager="m") == {"kind": "ConfigMap"}
+    call, method, path, request = transport.sent[0]
+    assert (call, method, path) == ("west: patch ConfigMap shop/a", "PATCH", "/api/v1/namespaces/shop/configmaps/a")
+    assert request["query"] == {"fieldManager": "m", "fieldValidation": "Strict"}
+    assert (request["content_type"], request["body"]) == ("application/merge-patch+json", body)
+    assert one.requests["write"] == 1
+
+
 def test_lists_give_whole_objects():
     one, transport = client({"items": [{"metadata": {"name": "a"}}]})
     assert one.list_objects(CONFIG_MAP, "shop", label_selector="a=b") == [

@@ -92,7 +92,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"east.mesh_quux_zzz": 1},
         [
             (
-                "east: mesh_quux_zzz: unknown key. Use one of mesh_context, mesh_control_plane, "
+                "east: mesh_quux_zzz: unknown key. Use one of mesh_address_range, mesh_context, mesh_control_plane, "
                 "mesh_domain, mesh_exports, mesh_external_services, mesh_gateway_addresses, "
                 "mesh_imports, mesh_kubeconfig, mesh_locality, mesh_name, mesh_network, "
                 "mesh_trust_domain."
@@ -704,11 +704,11 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         ],
     ),
     "host in the cluster": (
-        {"east.mesh_exports.0.host": "reviews.books.svc.cluster.local"},
+        {"east.mesh_exports.0.host": "ratings.books.svc.cluster.local"},
         [
             (
                 "east: mesh_exports[0].host: expected a host outside 'cluster.local', whose names belong "
-                "to each cluster's own Services, found 'reviews.books.svc.cluster.local'. Write for "
+                "to each cluster's own Services, found 'ratings.books.svc.cluster.local'. Write for "
                 "example 'reviews.shop.global'."
             ),
         ],
