@@ -134,14 +134,14 @@ def _check_service(notes: Notes, own: Export, live: ServiceFacts | None) -> None
 def _check_ports(notes: Notes, resolver: Resolver, own: Export, live: ServiceFacts | None) -> None:
     variable = f"mesh_exports[{own.index}].ports"
     exported = {port.number for port in own.ports}
-    for port in live.ports if live else ():
-        if port.number not in exported and port.protocol != "UDP":
+    for found in live.ports if live else ():
+        if found.number not in exported and found.protocol != "UDP":
             notes.note(
                 own.cluster,
                 variable,
                 f"expected all ports of Service {own.namespace}/{own.service}, because its callers are sent elsewhere"
-                f" on all of them, and {port.number} is missing",
-                f"Add port {port.number}, {_OUTSIDE}",
+                f" on all of them, and {found.number} is missing",
+                f"Add port {found.number}, {_OUTSIDE}",
             )
     for port in own.ports:
         if not port_names(port, resolver.spec(own), live):

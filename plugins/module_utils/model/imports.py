@@ -68,8 +68,9 @@ class Importer:
             for name in (export.host, *export.aliases)
         }
         for host, (_wanted, key) in renamed.items():
-            if key == "short_names_in" and (export := own.get(exports[host][0].host or "")):
-                own[host] = export
+            merged = exports[host][0].host
+            if key == "short_names_in" and merged in own:
+                own[host] = own[merged]
         hosts = sorted({*exports, *own})
         found = [self._imported(host, own.get(host), exports[host], visible[host], renamed.get(host)) for host in hosts]
         return tuple(entry for entry in found if entry), tuple(self.warnings)

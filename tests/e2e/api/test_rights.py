@@ -416,6 +416,38 @@ def test_custody_needs_each_right(cluster: ApiCluster, ca: Ca, custody: Account,
     names(missing, results)
 
 
+# DNS
+
+
+@pytest.fixture(scope="module")
+def dns(cluster: ApiCluster, folder: Path) -> Account:
+    metadata = {"name": NAMES.dns_config_map, "namespace": NAMES.dns_namespace}
+    data = {"Corefile": ".:53 {\n    reload\n}\n"}
+    cluster.lab.apply(MESH, [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}])
+    return Account(cluster, folder, "dns")
+
+
+def make_names_known(cluster: ApiCluster, dns: Account) -> list[dict[str, Any]]:
+    well([cluster.module("coredns_hosts", state="absent")])
+    hosts = {name: [address] for name, address in INVENTORY.clusters[MESH].addresses.items()}
+    return [dns.module("mesh_info", exports=EXPORTS), dns.module("coredns_hosts", hosts=hosts)]
+
+
+def test_dns_is_green(cluster: ApiCluster, dns: Account) -> None:
+    audit = cluster.audit()
+    results = make_names_known(cluster, dns)
+    well(results)
+    assert results[1]["changed"]
+    assert verbs(audit.requests(), "secrets") == set()
+
+
+@one_by_one("dns")
+def test_dns_needs_each_right(cluster: ApiCluster, dns: Account, missing: Permission) -> None:
+    with dns.without(missing):
+        results = make_names_known(cluster, dns)
+    names(missing, results)
+
+
 # Rotation
 
 

@@ -13,7 +13,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.coredns.block impo
 )
 from ansible_collections.multimesh.istio.plugins.module_utils.coredns.corefile import CorefileError, server_blocks
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 HOSTS = {"reviews.shop.global": ["241.0.0.1"], "books.shop.global": ["241.0.0.2", "2001:db8::1"]}
@@ -59,11 +59,13 @@ def test_the_block() -> None:
     assert with_hosts(COREFILE, HOSTS, 30) == BLOCK + COREFILE
 
 
+@settings(deadline=None)
 @given(texts, hosts)
 def test_taken_out_again_the_file_is_what_it_was(text: str, some: dict[str, list[str]]) -> None:
     assert with_hosts(with_hosts(text, some, 30), {}, 30) == text
 
 
+@settings(deadline=None)
 @given(texts, hosts, hosts)
 def test_what_was_there_before_makes_no_difference(
     text: str, some: dict[str, list[str]], other: dict[str, list[str]]
@@ -73,6 +75,7 @@ def test_what_was_there_before_makes_no_difference(
     assert with_hosts(once, other, 30) == once
 
 
+@settings(deadline=None)
 @given(texts, hosts.filter(bool))
 def test_zones_are_the_hosts(text: str, some: dict[str, list[str]]) -> None:
     added = [block for block in server_blocks(with_hosts(text, some, 30)) if block not in server_blocks(text)]

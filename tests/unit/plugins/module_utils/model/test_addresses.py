@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.model.addresses import pinned
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.plugins.module_utils.model.build import export, host, inventory
@@ -27,6 +27,7 @@ def test_an_address_is_that_of_the_name_alone() -> None:
     assert pinned(["reviews.books.svc.east.global"], LARGE) == {"reviews.books.svc.east.global": "241.59.220.223"}
 
 
+@settings(deadline=None)
 @given(names)
 def test_every_host_has_one_of_its_own_inside_the_range(hosts: list[str]) -> None:
     found = pinned(hosts, SMALL)
@@ -37,6 +38,7 @@ def test_every_host_has_one_of_its_own_inside_the_range(hosts: list[str]) -> Non
         assert address not in (SMALL.network_address, SMALL.broadcast_address)
 
 
+@settings(deadline=None)
 @given(names, st.randoms())
 def test_order_and_repetition_make_no_difference(hosts: list[str], random: object) -> None:
     shuffled = [*hosts, *hosts]
@@ -44,6 +46,7 @@ def test_order_and_repetition_make_no_difference(hosts: list[str], random: objec
     assert pinned(shuffled, SMALL) == pinned(hosts, SMALL)
 
 
+@settings(deadline=None)
 @given(names, names)
 def test_in_a_large_range_no_host_moves_another(some: list[str], more: list[str]) -> None:
     before, after = pinned(some, LARGE), pinned({*some, *more}, LARGE)
