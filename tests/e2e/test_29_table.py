@@ -28,8 +28,9 @@ EXPORTED = [
     {"number": 8443, "name": "tls", "protocol": "TLS", "target_port": 8443},
 ]
 GRPC_CALL = (
-    "printf '\\0\\0\\0\\0\\0' | curl -s -m 5 --http2-prior-knowledge --data-binary @- -H 'content-type: application/grpc'"
-    " -H 'te: trailers' http://{host}:8079/grpc.health.v1.Health/Check | od -An -tx1"
+    "printf '\\0\\0\\0\\0\\0' | curl -s -m 5 --http2-prior-knowledge --data-binary @-"
+    " -H 'content-type: application/grpc' -H 'te: trailers'"
+    " http://{host}:8079/grpc.health.v1.Health/Check | od -An -tx1"
 )
 CALLS = {
     "HTTP/1.1": "curl -s -m 5 http://{host}/",
