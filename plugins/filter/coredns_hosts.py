@@ -53,7 +53,7 @@ _value:
     reviews.bookinfo.svc.east.global:53 {
         errors
         hosts {
-            241.205.31.20 reviews.bookinfo.svc.east.global
+            241.26.65.188 reviews.bookinfo.svc.east.global
             ttl 30
         }
         template ANY ANY {

@@ -61,7 +61,7 @@ _value:
     - Lists of addresses by host.
   type: dict
   sample:
-    reviews.bookinfo.svc.east.global: [241.205.31.20]
+    reviews.bookinfo.svc.east.global: [241.26.65.188]
 """
 
 from collections.abc import Callable, Mapping, Sequence

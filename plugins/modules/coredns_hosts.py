@@ -103,7 +103,7 @@ EXAMPLES = r"""
     key: multimesh.server
     whole_key: true
     hosts:
-      reviews.bookinfo.svc.east.global: [241.205.31.20]
+      reviews.bookinfo.svc.east.global: [241.26.65.188]
 
 - name: Remove the block
   multimesh.istio.coredns_hosts:

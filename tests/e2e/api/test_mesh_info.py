@@ -41,10 +41,12 @@ def test_a_service_and_the_gateway(api_cluster, namespace):
             "namespace": namespace,
             "name": "web",
             "ports": [
-                {"number": 80, "name": "http", "protocol": "HTTP", "target_port": 8080},
-                {"number": 5432, "name": "db", "protocol": "TCP", "target_port": 5432},
+                {"number": 80, "name": "http", "protocol": "HTTP", "target_port": 8080, "target_port_name": "web"},
+                {"number": 5432, "name": "db", "protocol": "TCP", "target_port": 5432, "target_port_name": None},
             ],
             "selector": {"app": "web"},
             "service_accounts": ["web-account"],
+            "cluster_ip": api_cluster.kubectl("get", "service", "-n", namespace, "web", "-o", "jsonpath={.spec.clusterIP}"),
+            "same_pods": [],
         }
     ]
