@@ -46,7 +46,9 @@ def test_a_service_and_the_gateway(api_cluster, namespace):
             ],
             "selector": {"app": "web"},
             "service_accounts": ["web-account"],
-            "cluster_ip": api_cluster.kubectl("get", "service", "-n", namespace, "web", "-o", "jsonpath={.spec.clusterIP}"),
+            "cluster_ip": api_cluster.kubectl(
+                "get", "service", "-n", namespace, "web", "-o", "jsonpath={.spec.clusterIP}"
+            ),
             "same_pods": [],
         }
     ]
