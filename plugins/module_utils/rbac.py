@@ -132,7 +132,7 @@ def _federation(inventory: Inventory, host: str, _names: Names) -> Permissions:
     for namespace in calling:
         needs |= _grant(namespace, _NETWORKING, ("destinationrules",), _APPLIED)
     taking_over = {export.namespace for export in inventory.clusters[host].exports if export.takes_over}
-    for namespace in {own, *exporting} if taking_over else ():
+    for namespace in {own, *exporting, *calling} if taking_over else ():
         needs |= _grant(namespace, _NETWORKING, _ENDPOINTS, _APPLIED if namespace in taking_over else ("list",))
     return needs
 

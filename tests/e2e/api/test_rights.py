@@ -59,7 +59,12 @@ def export(service: str, namespace: str, *consumers: Any, **more: Any) -> dict[s
 
 # By the name of its Service, which brings endpoints of other meshes into its namespace.
 TAKEN_OVER = export("stock", "shop", "all", host="stock.shop.svc.cluster.local")
-EXPORTS = [export("reviews", "shop", "west"), export("ledger", "vault", "west"), TAKEN_OVER]
+EXPORTS = [
+    export("reviews", "shop", "west"),
+    export("desk", "shop", "west", via="gateway"),
+    export("ledger", "vault", "west"),
+    TAKEN_OVER,
+]
 EXTERNAL = {
     "hosts": ["api.example.com"],
     "ports": PORTS,
@@ -252,7 +257,7 @@ def test_federation_is_green(cluster: ApiCluster, federation: Account) -> None:
     reset(cluster)
     audit = cluster.audit()
     facts = federation.module("mesh_info", exports=EXPORTS)["mesh"]
-    assert [service["name"] for service in facts["services"]] == ["reviews", "stock", "ledger"]
+    assert [service["name"] for service in facts["services"]] == ["desk", "reviews", "stock", "ledger"]
     planned = federation.module("applyset", name=SET, objects=OBJECTS, check=True, diff=True)
     first = federation.module("applyset", name=SET, objects=OBJECTS, diff=True)
     assert first["plan"] == planned["plan"]
