@@ -110,7 +110,7 @@ def test_second_run_changes_nothing_and_writes_nothing(federation):
 def test_helm_runs_for_what_is_to_be_changed_and_for_nothing_else(federation):
     run = federation.play("site", "--check", "-e", "gateway_replicas=2", "-vv").ok()
     assert {mesh: counts["changed"] for mesh, counts in run.recap.items()} == dict.fromkeys(MESHES, 1)
-    upgraded = [line for line in run.output.splitlines() if "upgrade" in line]
+    upgraded = [line for line in run.output.splitlines() if " upgrade -i " in line]
     assert upgraded
     assert all("istio-eastwestgateway" in line for line in upgraded)
 
