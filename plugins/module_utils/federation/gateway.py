@@ -51,7 +51,7 @@ def imported(cluster: Cluster, entry: Imported) -> list[Object]:
     return importer.imported(cluster, entry, way)
 
 
-def exported(cluster: Cluster, exports: Iterable[Export], trust_domains: Mapping[str, str]) -> list[Object]:  # noqa: ARG001
+def exported(cluster: Cluster, exports: Iterable[Export], trust_domains: Mapping[str, str]) -> list[Object]:
     """What lets in, authorizes and routes calls for exactly these exports; nothing if there are none."""
     exports = sorted(exports, key=lambda export: export.origin)
     if not exports:
@@ -62,7 +62,7 @@ def exported(cluster: Cluster, exports: Iterable[Export], trust_domains: Mapping
         build(NETWORKING, "Gateway", ROOT_NAMESPACE, NAME, {"spec": spec}),
         gateway_policy.policy(NAME, exports, trust_domains),
         *(_virtual_service(export, port) for export in exports for port in export.ports),
-        *gateway_limits.destination_rules(exports),
+        *gateway_limits.destination_rules(cluster, exports),
     ]
 
 

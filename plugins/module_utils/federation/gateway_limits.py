@@ -20,6 +20,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects
 )
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
     CLUSTER_DOMAIN,
+    Cluster,
     ConnectionPool,
     Destination,
     Export,
@@ -35,13 +36,21 @@ MOST = 1024
 SEEN_BY = (ROOT_NAMESPACE, "kube-node-lease")
 
 
-def destination_rules(exports: Iterable[Export]) -> list[Object]:
-    """One rule for each Service that a gateway sends calls of these exports to."""
+def destination_rules(cluster: Cluster, exports: Iterable[Export]) -> list[Object]:
+    """One rule for each Service that a gateway sends calls of these exports to.
+
+    None for a Service that other meshes stand behind: what importers hold is a rule of its name already.
+    """
+    shared = {entry.host for entry in cluster.imports if entry.own_service and entry.sources}
     leading: dict[tuple[str, str], list[tuple[Export, Destination]]] = {}
     for export in exports:
         for destination in _destinations(export):
             leading.setdefault((export.namespace, destination.service), []).append((export, destination))
-    return [_rule(namespace, service, found) for (namespace, service), found in sorted(leading.items())]
+    return [
+        _rule(namespace, service, found)
+        for (namespace, service), found in sorted(leading.items())
+        if f"{service}.{namespace}.svc.{CLUSTER_DOMAIN}" not in shared
+    ]
 
 
 def _destinations(export: Export) -> Iterator[Destination]:

@@ -387,3 +387,13 @@ def test_limits_are_those_of_whoever_says_some() -> None:
         "http": {"http2MaxRequests": 2, "http1MaxPendingRequests": 3},
     }
     assert policy["outlierDetection"]["consecutiveGatewayErrors"] == 9
+
+
+def test_a_service_that_other_meshes_stand_behind_has_a_rule_already() -> None:
+    name = "stock.books.svc.cluster.local"
+    stock = export("stock", "all", host=name)
+    shop = export("shop", "all", via="gateway", routes=[{"destinations": [{"service": "stock"}]}])
+    alone = inventory(east=host(stock, shop, address=EAST), west=host())
+    assert set(items(alone, "east", "DestinationRule")) == {"multimesh-stock.books"}
+    backed = inventory(east=host(stock, shop, address=EAST), west=host(stock, address=WEST))
+    assert set(items(backed, "east", "DestinationRule")) == {name}
