@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model.external_consumers import known
 from ansible_collections.multimesh.istio.plugins.module_utils.model.names import object_name
@@ -18,7 +18,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.types import
 if TYPE_CHECKING:
     from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve import Resolver
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
 
 def check_external(notes: Notes, sites: Mapping[str, Site], resolver: Resolver, exports: Iterable[Export]) -> None:
