@@ -391,7 +391,10 @@ def test_rendered_offline_it_is_the_same(named):
     for mesh, values in hosts.items():
         values["mesh_gateway_addresses"] = [named.lab.node_address(mesh)]
         for export in values["mesh_exports"]:
-            export.setdefault("ports", [{"number": 80, "name": "http", "protocol": "HTTP"}])
+            ports = [
+                {"number": number, "name": name, "protocol": name.upper()} for name, number in STOCK_PORTS.items()
+            ]
+            export.setdefault("ports", ports)
             export.setdefault("service_accounts", [export["service"]])
     named.write_inventory(hosts)
     folder = named.folder / "rendered-names"
