@@ -391,9 +391,7 @@ def test_rendered_offline_it_is_the_same(named):
     for mesh, values in hosts.items():
         values["mesh_gateway_addresses"] = [named.lab.node_address(mesh)]
         for export in values["mesh_exports"]:
-            ports = [
-                {"number": number, "name": name, "protocol": name.upper()} for name, number in STOCK_PORTS.items()
-            ]
+            ports = [{"number": number, "name": name, "protocol": name.upper()} for name, number in STOCK_PORTS.items()]
             export.setdefault("ports", ports)
             export.setdefault("service_accounts", [export["service"]])
     named.write_inventory(hosts)
