@@ -77,6 +77,11 @@ options:
       - What O(multimesh.istio.dns#role:main:dns_whole_key) is set to.
     type: bool
     default: false
+  read_conflicts:
+    description:
+      - What O(multimesh.istio.federation#role:main:federation_read_conflicts) is set to.
+    type: bool
+    default: true
 seealso:
   - plugin: multimesh.istio.federation
     plugin_type: filter
@@ -135,6 +140,7 @@ def rights(
     dns_namespace: str = Names.dns_namespace,
     dns_config_map: str = Names.dns_config_map,
     dns_whole_key: bool = Names.dns_whole_key,
+    read_conflicts: bool = Names.read_conflicts,
 ) -> list[dict[str, Any]]:
     names = Names(
         plain(verify_namespace),
@@ -143,6 +149,7 @@ def rights(
         plain(dns_namespace),
         plain(dns_config_map),
         bool(dns_whole_key),
+        bool(read_conflicts),
     )
     return compute.rights(hostvars, host, part, names, plain(subject))
 

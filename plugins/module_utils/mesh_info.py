@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from ansible_collections.multimesh.istio.plugins.module_utils import helm
+from ansible_collections.multimesh.istio.plugins.module_utils import conflicts, helm
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.peers import KEY as PEERS_KEY
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.peers import NAME as PEERS_NAME
@@ -52,6 +52,10 @@ class Request:
     read_remote_secrets: count the credentials for other clusters, which takes the right to list all Secrets of Istio's
         namespace.
     releases: Helm releases in Istio's namespace to look up, see helm.releases; takes that right too.
+    namespaces: see conflicts.read.
+    read_conflicts: read what the federation could collide with, see conflicts.read, which takes the right to list
+        Istio's routing kinds in the whole cluster.
+    take_over: objects that have a name of the federation's own are to be taken over, so they are no collision.
     """
 
     exports: Sequence[Body] = ()
@@ -60,6 +64,9 @@ class Request:
     read_ca: bool = False
     read_remote_secrets: bool = False
     releases: Sequence[Body] = ()
+    namespaces: Sequence[str] = ()
+    read_conflicts: bool = False
+    take_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,9 @@ def read_mesh(cluster: Cluster, request: Request, now: datetime) -> MeshInfo:
         "remote_secrets": lambda: _remote_secrets(cluster) if request.read_remote_secrets else None,
         "services": lambda: _services(cluster, wanted),
         "releases": lambda: helm.releases(cluster, ISTIO_NAMESPACE, request.releases),
+        "conflicts": lambda: (
+            conflicts.read(cluster, request.exports, request.namespaces) if request.read_conflicts else None
+        ),
     }
     with ThreadPoolExecutor(len(reads)) as pool:
         started = {name: pool.submit(read) for name, read in reads.items()}
@@ -102,6 +112,11 @@ def read_mesh(cluster: Cluster, request: Request, now: datetime) -> MeshInfo:
         "ca": ca_facts(found["roots"], found["cacerts"], now, warnings),
         "remote_secrets": found["remote_secrets"],
         "releases": found["releases"],
+        "foreign": (
+            conflicts.facts(found["conflicts"], found["gateways"], found["peers"], request.take_over)
+            if request.read_conflicts
+            else None
+        ),
     }
     return MeshInfo(facts, [f"{cluster.mesh}: {warning}" for warning in warnings])
 

@@ -19,6 +19,7 @@ from typing import Any
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.federation import compute
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import ROOT_NAMESPACE, Object
+from ansible_collections.multimesh.istio.plugins.module_utils.model import object_names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import nearest
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Inventory
 
@@ -31,9 +32,9 @@ _SECURITY = "security.istio.io"
 _IMPORTED = ("serviceentries", "destinationrules", "virtualservices")
 _ENDPOINTS = ("workloadentries",)
 _APPLIED = ("get", "list", "create", "patch", "delete")
-_FEDERATION_SET = "multimesh-federation"
-_PEERS = "multimesh-peers"
-_EXPORTS = ("multimesh-exports", "multimesh-gateway-exports")
+_FEDERATION_SET = object_names.FEDERATION_SET
+_PEERS = object_names.PEERS
+_EXPORTS = (object_names.EXPORTS_GATEWAY, object_names.ROUTED_EXPORTS)
 
 
 @dataclass(frozen=True, order=True)
@@ -60,6 +61,7 @@ class Names:
     verify_namespace: where role verify plays callers of a whole mesh.
     root_namespace, root_secret: where custody ``secret`` keeps the root in a management cluster.
     dns_namespace, dns_config_map, dns_whole_key: where role dns writes hosts, and whether into a file of their own.
+    read_conflicts: whether role federation looks in the whole cluster for what it could collide with.
     """
 
     verify_namespace: str = "multimesh-verify"
@@ -68,6 +70,7 @@ class Names:
     dns_namespace: str = "kube-system"
     dns_config_map: str = "coredns"
     dns_whole_key: bool = False
+    read_conflicts: bool = True
 
 
 def permissions(inventory: Inventory, host: str, part: str, names: Names) -> Permissions:
@@ -111,7 +114,7 @@ def manifests(part: str, granted: Permissions, names: Names, subject: Mapping[st
 # What the parts do
 
 
-def _federation(inventory: Inventory, host: str, _names: Names) -> Permissions:
+def _federation(inventory: Inventory, host: str, names: Names) -> Permissions:
     """Role federation: mesh_info with the exports, and the set of federation objects.
 
     An applied set lists every kind of its members in every namespace that has any (applyset/apply.py, _scan).
@@ -134,6 +137,18 @@ def _federation(inventory: Inventory, host: str, _names: Names) -> Permissions:
     taking_over = {export.namespace for export in inventory.clusters[host].exports if export.takes_over}
     for namespace in {own, *exporting, *calling} if taking_over else ():
         needs |= _grant(namespace, _NETWORKING, _ENDPOINTS, _APPLIED if namespace in taking_over else ("list",))
+    return needs | _collisions(inventory, host) if names.read_conflicts else needs
+
+
+def _collisions(inventory: Inventory, host: str) -> Permissions:
+    """mesh_info with read_conflicts (conflicts.py): objects of any namespace can be visible in all of them.
+
+    Names of Services matter where something is imported by such a name (roles/federation/vars/main.yml).
+    """
+    needs = _grant("", _NETWORKING, (*_IMPORTED, "gateways"), ("list",))
+    taking_over = any(export.takes_over for cluster in inventory.clusters.values() for export in cluster.exports)
+    if taking_over or inventory.clusters[host].short_names_in:
+        needs |= _grant("", "", ("services",), ("list",))
     return needs
 
 

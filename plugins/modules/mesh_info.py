@@ -37,6 +37,28 @@ options:
     type: list
     elements: dict
     default: []
+  read_conflicts:
+    description:
+      - Read what others keep in the cluster that the federation could collide with, so that the inventory is refused
+        before anything is written.
+      - Istio's routing objects can be visible from any namespace, so this takes the right to list them in the whole
+        cluster.
+    type: bool
+    default: false
+  namespaces:
+    description:
+      - With O(read_conflicts=true), namespaces in which something is imported by a name that a Service of the cluster's
+        own would have. The names of their Services are read, in one list of the whole cluster.
+    type: list
+    elements: str
+    default: []
+  take_over:
+    description:
+      - Objects that have exactly the kind, namespace and name of one of the federation's will be taken over, as with
+        O(multimesh.istio.applyset#module:force_conflicts=true), so they are no collision. Those of another ApplySet
+        still are.
+    type: bool
+    default: false
   gateway_namespace:
     description:
       - Namespace of the east-west gateway's Service.
@@ -103,6 +125,14 @@ EXAMPLES = r"""
     exports:
       - service: reviews
         namespace: bookinfo
+  register: federation_mesh_info
+
+- name: Read what the federation could collide with as well
+  multimesh.istio.mesh_info:
+    kubeconfig: "{{ mesh_kubeconfig }}"
+    exports: "{{ mesh_exports | default([]) }}"
+    read_conflicts: true
+    namespaces: [shop]
   register: federation_mesh_info
 
 - name: Read the CA, and fail while there is still time
@@ -341,6 +371,71 @@ mesh:
           O(read_remote_secrets=true).
       type: int
       sample: 0
+    foreign:
+      description: What others keep in the cluster that the federation could collide with. V(null) without
+        O(read_conflicts=true).
+      type: dict
+      contains:
+        take_over:
+          description: O(take_over).
+          type: bool
+          sample: false
+        services:
+          description: Names of the Services, by O(namespaces).
+          type: dict
+          sample: {"shop": ["cart", "till"]}
+        objects:
+          description:
+            - C(ServiceEntry), C(DestinationRule), C(VirtualService) and C(Gateway) objects whose hosts or names could
+              be the federation's, and C(AuthorizationPolicy) and C(ConfigMap) objects that have one of its names.
+            - Of a Gateway there is one entry for each server on port 15443 of the east-west gateway.
+          type: list
+          elements: dict
+          contains:
+            kind:
+              description: Its kind.
+              type: str
+              sample: ServiceEntry
+            namespace:
+              description: Its namespace.
+              type: str
+              sample: shop
+            name:
+              description: Its name.
+              type: str
+              sample: legacy
+            owner:
+              description: Its label C(app.kubernetes.io/managed-by), or empty.
+              type: str
+              sample: Helm
+            part_of:
+              description: Id of the ApplySet that it is a member of, or empty.
+              type: str
+              sample: ""
+            hosts:
+              description: Its hosts, completed as Istio does, without those that cannot be the federation's.
+              type: list
+              elements: str
+              sample: [reviews.shop.global]
+            visible:
+              description: Namespaces that see it, or V(*).
+              type: list
+              elements: str
+              sample: ["*"]
+            http:
+              description: Of a VirtualService, whether it routes requests.
+              type: bool
+              sample: true
+            ports:
+              description:
+                - Of a VirtualService, the ports on which it routes connections. Empty is every port, V(null) is none.
+              type: list
+              elements: int
+              sample: [5432]
+            tls:
+              description: Of a Gateway, the mode of the server's TLS, empty for plaintext.
+              type: str
+              sample: AUTO_PASSTHROUGH
     releases:
       description: O(releases) by their names.
       type: dict
@@ -361,6 +456,9 @@ from ansible_collections.multimesh.istio.plugins.module_utils.task import Task, 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     **CONNECTION_OPTIONS,
     "exports": {"type": "list", "elements": "dict", "default": []},
+    "namespaces": {"type": "list", "elements": "str", "default": []},
+    "read_conflicts": {"type": "bool", "default": False},
+    "take_over": {"type": "bool", "default": False},
     "gateway_namespace": {"type": "str", "default": "istio-system"},
     "gateway_selector": {"type": "str", "default": "istio=eastwestgateway"},
     "read_ca": {"type": "bool", "default": False},
@@ -391,6 +489,9 @@ def run(task: Task) -> dict[str, Any]:
         read_ca=options["read_ca"],
         read_remote_secrets=options["read_remote_secrets"],
         releases=options["releases"],
+        namespaces=options["namespaces"],
+        read_conflicts=options["read_conflicts"],
+        take_over=options["take_over"],
     )
     info = read_mesh(client, request, datetime.now(UTC))
     task.warnings.extend(info.warnings)

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import SECURITY, Object, build
+from ansible_collections.multimesh.istio.plugins.module_utils.model import object_names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
     HTTP_PROTOCOLS,
     Cluster,
@@ -86,9 +87,8 @@ def policies(cluster: Cluster, trust_domains: Mapping[str, str]) -> list[Object]
 
 def _policy(export: Export, rules: list[Object]) -> Object:
     spec = {"selector": {"matchLabels": dict(sorted(export.selector.items()))}, "action": "DENY", "rules": rules}
-    return build(
-        SECURITY, "AuthorizationPolicy", export.namespace, f"multimesh-{export.service}", {"spec": spec}, [export]
-    )
+    name = object_names.policy(export.service)
+    return build(SECURITY, "AuthorizationPolicy", export.namespace, name, {"spec": spec}, [export])
 
 
 def _admitted(exports: Iterable[Export], trust_domains: Mapping[str, str]) -> dict[int, frozenset[Admission]]:

@@ -30,9 +30,10 @@ from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects
     Object,
     build,
 )
+from ansible_collections.multimesh.istio.plugins.module_utils.model import object_names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Cluster, Export, Imported, Port
 
-NAME = "multimesh-gateway-exports"
+NAME = object_names.ROUTED_EXPORTS
 
 
 def imported(cluster: Cluster, entry: Imported) -> list[Object]:

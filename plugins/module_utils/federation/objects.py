@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ansible_collections.multimesh.istio.plugins.module_utils.model import object_names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Export
 
 Object = dict[str, Any]
 
-ROOT_NAMESPACE = "istio-system"
+ROOT_NAMESPACE = object_names.ROOT_NAMESPACE
 NETWORKING = "networking.istio.io/v1"
 SECURITY = "security.istio.io/v1"
 
 # East-west gateway, as Istio's own chart and samples call it.
-GATEWAY_PORT = 15443
+GATEWAY_PORT = object_names.GATEWAY_PORT
 GATEWAY_SELECTOR = {"istio": "eastwestgateway"}
 GATEWAY_ACCOUNT = "istio-eastwestgateway"
 

@@ -19,6 +19,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects
     Object,
     build,
 )
+from ansible_collections.multimesh.istio.plugins.module_utils.model import object_names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Cluster, Export, Imported
 
 
@@ -43,4 +44,4 @@ def exported(cluster: Cluster, exports: Iterable[Export], trust_domains: Mapping
         "hosts": sorted(hosts),
     }
     spec = {"selector": dict(GATEWAY_SELECTOR), "servers": [server]}
-    return [build(NETWORKING, "Gateway", ROOT_NAMESPACE, "multimesh-exports", {"spec": spec})]
+    return [build(NETWORKING, "Gateway", ROOT_NAMESPACE, object_names.EXPORTS_GATEWAY, {"spec": spec})]

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import ROOT_NAMESPACE, Object, build
+from ansible_collections.multimesh.istio.plugins.module_utils.model import object_names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Imported, Source
 
-NAME = "multimesh-peers"
+NAME = object_names.PEERS
 KEY = "peers.json"
 
 

@@ -71,17 +71,25 @@ class Client:
         *,
         label_selector: str | None = None,
         metadata_only: bool = False,
+        page: int | None = None,
     ) -> list[dict[str, Any]]:
-        """All objects of a kind, in one namespace or in all of them; [] when the kind has gone."""
+        """All objects of a kind, in one namespace or in all of them; [] when the kind has gone.
+
+        page: ask for so many at once, which spares the API server's memory where they may be many.
+        """
         call = errors.Call(self.mesh, "list", describe(resource.kind, namespace, None))
         accept = _METADATA.format("List") if metadata_only else "application/json"
-        query = {"labelSelector": label_selector} if label_selector else None
+        query = {"labelSelector": label_selector} if label_selector else {}
+        path = resource.path(namespace)
         try:
-            answer = self._send("list", call, "GET", resource.path(namespace), query=query, accept=accept)
+            try:
+                items = self._pages(call, path, query, accept, page)
+            except errors.ExpiredError:  # reading on took so long that the state of the first page is no longer kept
+                items = self._pages(call, path, query, accept, None)
         except errors.NotFoundError:
             return []
         # items of a list come without these two
-        return [{**item, "apiVersion": resource.api_version, "kind": resource.kind} for item in answer["items"] or []]
+        return [{**item, "apiVersion": resource.api_version, "kind": resource.kind} for item in items]
 
     def apply(
         self, resource: Resource, body: Mapping[str, Any], *, manager: str, force: bool = False, dry_run: bool = False
@@ -149,6 +157,19 @@ class Client:
         except (errors.NotFoundError, errors.InvalidError):
             return ""  # the container has not started
         return answer.raw.decode(errors="replace")
+
+    def _pages(
+        self, call: errors.Call, path: str, query: Mapping[str, str], accept: str, page: int | None
+    ) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        more = {"limit": str(page)} if page else {}
+        while True:
+            answer = self._send("list", call, "GET", path, query={**query, **more} or None, accept=accept)
+            items += answer["items"] or []
+            token = (answer.get("metadata") or {}).get("continue")
+            if not token:
+                return items
+            more = {**more, "continue": token}
 
     def _fetch(self, path: str, accept: str) -> Mapping[str, Any]:
         return self._send("get", errors.Call(self.mesh, "get", path), "GET", path, accept=accept)

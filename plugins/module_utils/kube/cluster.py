@@ -31,6 +31,7 @@ class Lister(Protocol):
         *,
         label_selector: str | None = None,
         metadata_only: bool = False,
+        page: int | None = None,
     ) -> list[dict[str, Any]]: ...
 
 

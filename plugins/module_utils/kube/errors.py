@@ -75,6 +75,10 @@ class ConflictError(KubeError):
         self.owners = tuple(owners)
 
 
+class ExpiredError(KubeError):
+    """HTTP 410: a list was read on from a state that is no longer kept."""
+
+
 class InvalidError(KubeError):
     """HTTP 400 or 422: the API server does not accept the object."""
 
@@ -125,6 +129,8 @@ def refused(call: Call, status: int, body: Mapping[str, Any], retry_after: str |
                 owners,
             )
         return ConflictError(f"{head} Somebody else wrote at the same moment: run again.", status)
+    if status == 410:
+        return ExpiredError(f"{head} Run again.", status)
     if status in (400, 422) or said.startswith(_MALFORMED):
         return InvalidError(f"{head} Correct the object; unknown fields are errors.", status)
     if status == 429:

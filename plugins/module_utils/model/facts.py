@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.multimesh.istio.plugins.module_utils.model.foreign import Foreign, ForeignObject
 from ansible_collections.multimesh.istio.plugins.module_utils.model.ports import PROTOCOLS
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes, shown
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
@@ -30,7 +31,7 @@ def read_facts(notes: Notes, host: str, value: Any) -> Facts | None:
     for peer, facts in (value.get("remembered") or {}).items():
         if isinstance(facts, Mapping):
             remembered[str(peer)] = _peer_facts(notes, host, f"facts.remembered.{peer}", facts)
-    return Facts(own.gateway_addresses, own.services, remembered)
+    return Facts(own.gateway_addresses, own.services, remembered, _foreign(notes, host, value.get("foreign")))
 
 
 def _peer_facts(notes: Notes, host: str, path: str, value: Mapping[str, Any]) -> PeerFacts:
@@ -69,4 +70,34 @@ def _port_facts(value: Mapping[str, Any]) -> PortSpec:
         protocol=PROTOCOLS.get(str(protocol).upper(), str(protocol)) if protocol else None,
         target_port=target if isinstance(target, int) else None,
         target_name=value.get("target_port_name") or None,
+    )
+
+
+def _foreign(notes: Notes, host: str, value: Any) -> Foreign | None:
+    if value is None:
+        return None
+    try:
+        return Foreign(
+            take_over=bool(value["take_over"]),
+            services={str(namespace): frozenset(map(str, names)) for namespace, names in value["services"].items()},
+            objects=tuple(map(_foreign_object, value["objects"])),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        notes.note(host, "facts.foreign", "expected services and objects", "Read them with multimesh.istio.mesh_info")
+        return None
+
+
+def _foreign_object(value: Mapping[str, Any]) -> ForeignObject:
+    ports = value.get("ports")
+    return ForeignObject(
+        kind=str(value["kind"]),
+        namespace=str(value["namespace"]),
+        name=str(value["name"]),
+        owner=str(value.get("owner") or ""),
+        part_of=str(value.get("part_of") or ""),
+        hosts=tuple(str(host) for host in value.get("hosts") or ()),
+        visible=frozenset(str(namespace) for namespace in value.get("visible") or ()),
+        http=bool(value.get("http")),
+        ports=None if ports is None else tuple(int(port) for port in ports),
+        tls=str(value.get("tls") or ""),
     )

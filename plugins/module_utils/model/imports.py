@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.multimesh.istio.plugins.module_utils.model.drift import drift
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import shown
 from ansible_collections.multimesh.istio.plugins.module_utils.model.takeover import own_service
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
@@ -73,7 +74,7 @@ class Importer:
                 own[host] = own[merged]
         hosts = sorted({*exports, *own})
         found = [self._imported(host, own.get(host), exports[host], visible[host], renamed.get(host)) for host in hosts]
-        return tuple(entry for entry in found if entry), tuple(self.warnings)
+        return tuple(entry for entry in found if entry), (*drift(self.site, self.resolver.sites), *self.warnings)
 
     def _names(self, export: Export, wanted: Import | None) -> Iterator[tuple[str, tuple[str, ...], str]]:
         """Hosts for one export, the namespaces that see each, and the key of mesh_imports that chose it, if any."""
@@ -86,6 +87,12 @@ class Importer:
             yield alias, wanted.export_to, ""
         for namespace in wanted.short_names_in:
             yield f"{export.service}.{namespace}.svc.{CLUSTER_DOMAIN}", (namespace,), "short_names_in"
+
+    def named(self) -> Iterator[tuple[str, Export, Import | None, str]]:
+        """Every host with its export, the entry of mesh_imports, and the key of it that chose the host, if any."""
+        for export, wanted in self._selected():
+            for host, _export_to, key in self._names(export, wanted):
+                yield host, export, wanted, key
 
     def wants(self, export: Export) -> bool:
         """Whether the cluster imports this export."""

@@ -10,6 +10,8 @@ from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import InventoryError
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check import check
+from ansible_collections.multimesh.istio.plugins.module_utils.model.check_collisions import check_collisions
+from ansible_collections.multimesh.istio.plugins.module_utils.model.check_live import check_live
 from ansible_collections.multimesh.istio.plugins.module_utils.model.declare import read_site
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes
 from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve import Resolver
@@ -34,6 +36,8 @@ def parse(raw: Mapping[str, Any], allow_unknown_addresses: bool = False, without
     resolver = Resolver(notes, sites, allow_unknown_addresses, without)
     clusters = resolver.clusters()
     check(notes, sites, resolver)
+    check_live(notes, raw["hosts"], sites, resolver)
+    check_collisions(notes, sites, resolver, clusters)
     if notes.problems:
         raise InventoryError(notes.problems)
     return Inventory(clusters, resolver.meshes)

@@ -123,7 +123,8 @@ def ip_address(value: str) -> str | None:
 def address(value: str) -> str | None:
     """Address of a gateway: a bare IP address or a DNS name."""
     if ip(value):
-        if ipaddress.ip_address(value).is_unspecified:
+        found = ipaddress.ip_address(value)
+        if found.is_unspecified or found.is_loopback or found.is_multicast:
             return "an address that other clusters can reach"
         return None
     if subdomain(value) or value.rpartition(".")[2].isdigit():

@@ -95,6 +95,7 @@ class Resolver:
             exports=self.exports[site.host],
             external_services=external.known(self.external_services, site.mesh),
             resolve=Importer(self, site).resolve,
+            short_names_in=frozenset(name for wanted in site.imports or () for name in wanted.short_names_in),
         )
 
     def members(self, site: Site, variable: str, name: str, with_own: bool = False) -> tuple[str, ...]:
@@ -250,7 +251,7 @@ class Resolver:
             for mesh in export.offers:
                 for host in self.meshes[mesh]:
                     importer = Importer(self, self.sites[host])
-                    if importer.wants(export) and not importer.addresses(site):
+                    if not importer.addresses(site) and importer.wants(export):
                         where = "no cluster was asked" if site.facts is None else "its gateway has none in the cluster"
                         self._note(
                             site,

@@ -15,6 +15,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model.addresses import pinned
+from ansible_collections.multimesh.istio.plugins.module_utils.model.foreign import Foreign
 
 CLUSTER_DOMAIN = "cluster.local"
 
@@ -188,9 +189,13 @@ class PeerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts(PeerFacts):
-    """Facts of one cluster, with what it remembers of its peers by their host names."""
+    """Facts of one cluster, with what it remembers of its peers by their host names.
+
+    foreign: what others keep there that could collide; None if nobody looked.
+    """
 
     remembered: Mapping[str, PeerFacts]
+    foreign: Foreign | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,6 +451,7 @@ class Cluster:
     exports: tuple[Export, ...]
     external_services: tuple[ExternalService, ...]
     resolve: Callable[[], tuple[tuple[Imported, ...], tuple[str, ...]]] = field(repr=False, compare=False)
+    short_names_in: frozenset[str] = frozenset()
 
     @cached_property
     def _resolved(self) -> tuple[tuple[Imported, ...], tuple[str, ...]]:

@@ -71,6 +71,8 @@ EXTERNAL = {
     "tls": {"mode": "simple", "credential": "api-ca"},
     "export_to": ["kiosk"],
 }
+LOOKING = {"exports": EXPORTS, "read_conflicts": True, "namespaces": ["shop"]}
+"""What role federation asks mesh_info for."""
 CALLERS = [{"mesh": MESH}, {"mesh": MESH, "namespace": "kiosk", "service_account": "till"}]
 INVENTORY = parse(
     {
@@ -256,8 +258,9 @@ def hold(cluster: ApiCluster) -> None:
 def test_federation_is_green(cluster: ApiCluster, federation: Account) -> None:
     reset(cluster)
     audit = cluster.audit()
-    facts = federation.module("mesh_info", exports=EXPORTS)["mesh"]
+    facts = federation.module("mesh_info", **LOOKING)["mesh"]
     assert [service["name"] for service in facts["services"]] == ["desk", "reviews", "stock", "ledger"]
+    assert facts["foreign"] == {"take_over": False, "services": {"shop": ["desk", "reviews", "stock"]}, "objects": []}
     planned = federation.module("applyset", name=SET, objects=OBJECTS, check=True, diff=True)
     first = federation.module("applyset", name=SET, objects=OBJECTS, diff=True)
     assert first["plan"] == planned["plan"]
@@ -288,7 +291,7 @@ def test_federation_needs_each_right(cluster: ApiCluster, federation: Account, m
     with federation.without(missing):
         if missing.verb in ("list", "get"):
             results = [
-                federation.module("mesh_info", exports=EXPORTS),
+                federation.module("mesh_info", **LOOKING),
                 federation.module("applyset", name=SET, objects=OBJECTS, check=True, diff=True),
             ]
         elif missing.verb == "delete":

@@ -44,6 +44,13 @@ def test_names_that_are_set_otherwise() -> None:
     assert namespaces("dns", "west", dns_namespace="dns") == {"istio-system", "dns"}
 
 
+def test_a_federation_that_looks_for_no_collisions() -> None:
+    kinds = [
+        {item["kind"] for item in RIGHTS(HOSTVARS, "east", "federation", read_conflicts=look)} for look in (True, False)
+    ]
+    assert kinds[0] - kinds[1] == {"ClusterRole", "ClusterRoleBinding"}
+
+
 def test_errors_are_those_of_ansible() -> None:
     with pytest.raises(AnsibleError, match="pki: no part of this collection"):
         RIGHTS(HOSTVARS, "east", "pki")

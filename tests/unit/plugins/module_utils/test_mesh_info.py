@@ -18,6 +18,15 @@ from tests.unit.plugins.module_utils.pki import forge
 NOW = forge.NOW
 
 
+def selected(label_selector, labels):
+    """As Kubernetes reads ``a=b,c!=d``."""
+    for part in label_selector.split(",") if label_selector else ():
+        key, _equals, value = part.partition("=")
+        if (labels.get(key.removesuffix("!")) == value) is key.endswith("!"):
+            return False
+    return True
+
+
 class FakeCluster:
     """Serves these objects. ``forbidden`` are (verb, plural, namespace)."""
 
@@ -42,13 +51,12 @@ class FakeCluster:
         found = [body for body in self._of(resource, namespace) if body["metadata"]["name"] == name]
         return self._shown(found[0], metadata_only) if found else None
 
-    def list_objects(self, resource, namespace=None, *, label_selector=None, metadata_only=False):
+    def list_objects(self, resource, namespace=None, *, label_selector=None, metadata_only=False, page=None):  # noqa: ARG002
         self._ask("list", resource, namespace)
-        wanted = dict(part.split("=", 1) for part in label_selector.split(",")) if label_selector else {}
         return [
             self._shown(body, metadata_only)
             for body in self._of(resource, namespace)
-            if wanted.items() <= body["metadata"].get("labels", {}).items()
+            if selected(label_selector, body["metadata"].get("labels") or {})
         ]
 
     def _of(self, resource, namespace):
@@ -119,6 +127,7 @@ def test_an_empty_cluster():
         },
         "remote_secrets": None,
         "releases": {},
+        "foreign": None,
     }
     found = facts(FakeCluster(), read_ca=True, read_remote_secrets=True)
     assert (found["ca"]["cacerts_present"], found["remote_secrets"]) == (False, 0)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -45,6 +46,7 @@ PARTS = [part for part in rbac.PARTS if part != "control-plane"]
 
 
 NAMES = Names("probes", "roots", "root")
+UNSEEING = replace(NAMES, read_conflicts=False)
 
 
 def needs(part: str, cluster: str = "east") -> rbac.Permissions:
@@ -85,9 +87,31 @@ def test_nobody_lists_secrets_or_writes_roles(part: str) -> None:
             assert permission.verb in ("get", "create", "patch")
 
 
-def test_federation_sees_no_secret_and_nothing_of_the_whole_cluster() -> None:
-    assert {permission.namespace for permission in needs("federation")} == {"istio-system", "books", "vault"}
+def test_federation_sees_no_secret_and_of_the_whole_cluster_routing_only() -> None:
+    assert {permission.namespace for permission in needs("federation")} == {"", "istio-system", "books", "vault"}
     assert "secrets" not in {permission.resource for permission in needs("federation")}
+    assert {permission for permission in needs("federation") if not permission.namespace} == {
+        Permission("", "networking.istio.io", resource, "list")
+        for resource in ("serviceentries", "destinationrules", "virtualservices", "gateways")
+    }
+
+
+def test_federation_that_looks_for_no_collisions_stays_in_its_namespaces() -> None:
+    granted = permissions(INVENTORY, "east", "federation", UNSEEING)
+    assert {permission.namespace for permission in granted} == {"istio-system", "books", "vault"}
+    lists = {permission for permission in needs("federation") if permission.verb == "list" and permission.namespace}
+    assert lists < granted
+
+
+@pytest.mark.parametrize(
+    ("exported", "imported"),
+    [({"host": "reviews.books.svc.cluster.local"}, {}), ({}, {"imports": [{"from": "east", "short_names_in": ["a"]}]})],
+)
+def test_services_are_seen_where_their_names_matter(exported: dict[str, Any], imported: dict[str, Any]) -> None:
+    own = inventory(east=host(export("reviews", "west", **exported), address="192.0.2.1"), west=host(**imported))
+    seen = permissions(own, "west", "federation", NAMES) - permissions(own, "west", "federation", UNSEEING)
+    assert Permission("", "", "services", "list") in seen
+    assert Permission("", "", "services", "list") not in permissions(own, "west", "verify", NAMES)
 
 
 def test_federation_writes_only_where_it_has_objects() -> None:
@@ -121,7 +145,7 @@ def test_federation_writes_where_callers_of_external_services_have_a_credential(
         "export_to": ["shop"],
     }
     found = inventory(west=host(external_services=[service]))
-    granted = {one for one in permissions(found, "west", "federation", NAMES) if one.namespace == "shop"}
+    granted = {one for one in permissions(found, "west", "federation", UNSEEING) if one.namespace == "shop"}
     resources = ("destinationrules", "gateways", "serviceentries", "virtualservices")
     assert granted == {
         Permission("shop", "", "configmaps", "list"),
@@ -211,7 +235,7 @@ def test_rotation_is_done_as_the_account_of_the_ca() -> None:
 
 def test_an_export_of_istios_own_namespace() -> None:
     own = inventory(east=host(export("a", "west", namespace="istio-system"), address="192.0.2.1"), west=host())
-    granted = permissions(own, "east", "federation", NAMES)
+    granted = permissions(own, "east", "federation", UNSEEING)
     [account, role, binding] = manifests("federation", granted)
     assert [item["kind"] for item in (account, role, binding)] == ["ServiceAccount", "Role", "RoleBinding"]
     assert allowed([role]) == granted

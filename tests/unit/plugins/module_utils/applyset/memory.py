@@ -69,6 +69,7 @@ class MemoryCluster:
         *,
         label_selector: str | None = None,
         metadata_only: bool = False,
+        page: int | None = None,  # noqa: ARG002
     ) -> list[dict[str, Any]]:
         found = []
         for (kind, where, _name), body in self.objects.items():

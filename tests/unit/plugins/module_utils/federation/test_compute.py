@@ -331,7 +331,7 @@ def test_nothing_is_offered_so_nothing_is_opened() -> None:
 
 
 def test_a_placeholder_is_not_remembered() -> None:
-    found = inventory(True, east=host(export("reviews", "west"), facts=facts(live("reviews"))), west=host())
+    found = inventory(True, east=host(export("reviews", "west", ports=None), facts=facts(live("reviews"))), west=host())
     assert spec(found, "west", "ServiceEntry")["resolution"] == "DNS"
     config_map = federation(found, "west")[0]
     assert json.loads(config_map["data"]["peers.json"])["east"]["gateway_addresses"] == []

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ForbiddenError, NotFoundError
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import (
+    ExpiredError,
+    ForbiddenError,
+    NotFoundError,
+)
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.transport import Answer
 
@@ -13,15 +17,18 @@ CONFIG_MAP = Resource("", "v1", "ConfigMap", "configmaps", True)
 
 
 class FakeTransport:
-    def __init__(self, answer):
-        self.answer = answer
+    """Gives these answers one after the other, and the last one from then on."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
         self.sent = []
 
     def send(self, call, method, path, **request):
         self.sent.append((str(call), method, path, request))
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 def client(answer):
@@ -63,6 +70,31 @@ def test_lists_give_whole_objects():
     assert transport.sent[0][3]["query"] == {"labelSelector": "a=b"}
     assert "as=PartialObjectMetadataList;" in transport.sent[1][3]["accept"]
     assert one.requests["list"] == 2
+
+
+def test_a_long_list_comes_in_pages():
+    pages = [
+        Answer({"items": [{"metadata": {"name": "a"}}], "metadata": {"continue": "further"}}),
+        Answer({"items": [{"metadata": {"name": "b"}}], "metadata": {}}),
+    ]
+    transport = FakeTransport(*pages)
+    found = Client(transport, "west").list_objects(CONFIG_MAP, label_selector="a=b", page=1)
+    assert [item["metadata"]["name"] for item in found] == ["a", "b"]
+    assert [sent[3]["query"] for sent in transport.sent] == [
+        {"labelSelector": "a=b", "limit": "1"},
+        {"labelSelector": "a=b", "limit": "1", "continue": "further"},
+    ]
+
+
+def test_a_list_that_took_too_long_is_read_at_once():
+    transport = FakeTransport(
+        Answer({"items": [{"metadata": {"name": "a"}}], "metadata": {"continue": "further"}}),
+        ExpiredError("too old", 410),
+        Answer({"items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]}),
+    )
+    found = Client(transport, "west").list_objects(CONFIG_MAP, page=1)
+    assert [item["metadata"]["name"] for item in found] == ["a", "b"]
+    assert transport.sent[2][3]["query"] is None
 
 
 def test_what_is_gone():

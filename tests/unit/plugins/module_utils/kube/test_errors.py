@@ -18,6 +18,7 @@ CALL = errors.Call("west", "apply", "ServiceEntry istio-system/a.test")
         (404, "not found", errors.NotFoundError, ["Create it first"]),
         (409, "the object has been modified", errors.ConflictError, ["run again"]),
         (422, "spec.x: Invalid value", errors.InvalidError, ["spec.x", "Correct the object"]),
+        (410, "the provided continue parameter is too old", errors.ExpiredError, ["Run again"]),
         (429, "slow down", errors.TooManyRequestsError, ["Lower the concurrency"]),
         (500, "webhook", errors.ServerError, ["admission webhooks"]),
         (500, "failed to create typed patch object (x): .spec.y: not declared", errors.InvalidError, [".spec.y"]),

@@ -165,7 +165,7 @@ def test_facts_win_over_memory() -> None:
 
 def test_a_gateway_that_lost_its_address_keeps_the_remembered_one() -> None:
     found = inventory(
-        east=host(export("reviews", "west"), facts=facts(live("reviews"))),
+        east=host(export("reviews", "west", ports=None), facts=facts(live("reviews"))),
         west=host(facts=facts(remembered=REMEMBERED)),
     )
     assert found.clusters["west"].imports[0].sources[0].addresses == (EAST,)
@@ -188,14 +188,14 @@ def test_an_outdated_memory_is_left_out_of_a_common_host() -> None:
 def test_one_dead_peer_stops_nobody() -> None:
     found = inventory(
         east=host(export("reviews", "west", ports=None)),
-        north=host(export("ratings", "west"), facts=facts(live("ratings"), address=NORTH)),
+        north=host(export("ratings", "west", ports=None), facts=facts(live("ratings"), address=NORTH)),
         west=host(facts=facts()),
     )
     assert hosts(found, "west") == ["ratings.books.svc.north.global"]
 
 
 def test_placeholder_for_a_gateway_that_does_not_exist_yet() -> None:
-    found = inventory(True, east=host(export("reviews", "west"), facts=facts(live("reviews"))), west=host())
+    found = inventory(True, east=host(export("reviews", "west", ports=None), facts=facts(live("reviews"))), west=host())
     source = found.clusters["west"].imports[0].sources[0]
     assert (source.addresses, source.pending) == (("pending.east.invalid",), True)
 
