@@ -47,6 +47,7 @@ class Request:
     """What to read.
 
     exports: entries of ``mesh_exports``; those without ``service`` and ``namespace`` are left to the model to refuse.
+    ingress_service: namespace and name of the ingress controller's Service, read if an export is behind an Ingress.
     read_ca: read the certificates of Secret cacerts too, which takes the right to read its key, and look for ztunnel in
         all namespaces. Without it no Secret is asked for.
     read_remote_secrets: count the credentials for other clusters, which takes the right to list all Secrets of Istio's
@@ -61,6 +62,7 @@ class Request:
     exports: Sequence[Body] = ()
     gateway_namespace: str = ISTIO_NAMESPACE
     gateway_selector: str = "istio=eastwestgateway"
+    ingress_service: str = ""
     read_ca: bool = False
     read_remote_secrets: bool = False
     releases: Sequence[Body] = ()
@@ -89,6 +91,7 @@ def read_mesh(cluster: Cluster, request: Request, now: datetime) -> MeshInfo:
         "gateways": lambda: cluster.list_objects(
             SERVICE, request.gateway_namespace, label_selector=request.gateway_selector
         ),
+        "ingress": lambda: _ingress_service(cluster, request),
         "peers": lambda: cluster.get(CONFIG_MAP, ISTIO_NAMESPACE, PEERS_NAME),
         "roots": lambda: cluster.get(CONFIG_MAP, ISTIO_NAMESPACE, "istio-ca-root-cert"),
         "cacerts": lambda: cluster.get(SECRETS, ISTIO_NAMESPACE, "cacerts") if request.read_ca else False,
@@ -107,6 +110,7 @@ def read_mesh(cluster: Cluster, request: Request, now: datetime) -> MeshInfo:
         "kubernetes_version": found["version"].get("gitVersion"),
         "istio": istio_facts(found["istiod"], found["daemons"]),
         "gateway_addresses": gateway_addresses(found["gateways"]),
+        "ingress_addresses": gateway_addresses(found["ingress"]),
         "services": found["services"],
         "remembered": remembered(found["peers"], warnings),
         "ca": ca_facts(found["roots"], found["cacerts"], now, warnings),
@@ -154,6 +158,14 @@ def _revision(deployment: Body) -> dict[str, Any]:
 def _is_ztunnel(daemon_set: Body) -> bool:
     metadata = daemon_set["metadata"]
     return "ztunnel" in (metadata["name"], (metadata.get("labels") or {}).get("app.kubernetes.io/name"))
+
+
+def _ingress_service(cluster: Cluster, request: Request) -> list[dict[str, Any]]:
+    namespace, _slash, name = request.ingress_service.partition("/")
+    if not name or not any(export.get("via") == "ingress" for export in request.exports):
+        return []
+    service = cluster.get(SERVICE, namespace, name)
+    return [service] if service else []
 
 
 def gateway_addresses(services: Iterable[Body]) -> list[str]:

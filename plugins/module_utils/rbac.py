@@ -21,7 +21,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.federation import 
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import ROOT_NAMESPACE, Object
 from ansible_collections.multimesh.istio.plugins.module_utils.model import object_names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import nearest
-from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Inventory
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Export, Inventory
 
 RBAC = "rbac.authorization.k8s.io"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "multimesh.istio"}
@@ -35,6 +35,8 @@ _APPLIED = ("get", "list", "create", "patch", "delete")
 _FEDERATION_SET = object_names.FEDERATION_SET
 _PEERS = object_names.PEERS
 _EXPORTS = (object_names.EXPORTS_GATEWAY, object_names.ROUTED_EXPORTS)
+_INGRESSES = "networking.k8s.io"
+_INGRESS_CERTIFICATES = "multimesh-ingress-certificates"
 
 
 @dataclass(frozen=True, order=True)
@@ -137,6 +139,9 @@ def _federation(inventory: Inventory, host: str, names: Names) -> Permissions:
     taking_over = {export.namespace for export in inventory.clusters[host].exports if export.takes_over}
     for namespace in {own, *exporting, *calling} if taking_over else ():
         needs |= _grant(namespace, _NETWORKING, _ENDPOINTS, _APPLIED if namespace in taking_over else ("list",))
+    behind = {export.namespace for export in _behind_ingress(inventory, host)}
+    for namespace in {own, *exporting, *calling} if behind else ():
+        needs |= _grant(namespace, _INGRESSES, ("ingresses",), _APPLIED if namespace in behind else ("list",))
     return needs | _collisions(inventory, host) if names.read_conflicts else needs
 
 
@@ -152,14 +157,20 @@ def _collisions(inventory: Inventory, host: str) -> Permissions:
     return needs
 
 
-def _ca(_inventory: Inventory, _host: str, _names: Names) -> Permissions:
-    """Role shared_root_ca: mesh_info with read_ca, the two Secrets of a mesh's CA, and the Lease."""
+def _ca(inventory: Inventory, host: str, _names: Names) -> Permissions:
+    """Role shared_root_ca: mesh_info with read_ca, the Secrets of a mesh's CA and of its Ingresses, and the Lease."""
     own = ROOT_NAMESPACE
     needs = _reading() | _grant("", "apps", ("daemonsets",), ("list",))
     needs |= _grant(own, "", ("secrets",), ("get", "create", "patch"), ("cacerts", "multimesh-next-ca"))
     needs |= _grant(own, "", ("secrets",), ("get",), ("istio-ca-secret",))
     lease = ("multimesh-shared-root-ca",)
-    return needs | _grant(own, "coordination.k8s.io", ("leases",), ("get", "create", "patch"), lease)
+    needs |= _grant(own, "coordination.k8s.io", ("leases",), ("get", "create", "patch"), lease)
+    needs |= _grant(own, "", ("configmaps",), ("get",), (_INGRESS_CERTIFICATES,))
+    written = ("get", "create", "patch", "delete")
+    for certificate in compute.ingress_certificates(inventory, host):
+        needs |= _grant(own, "", ("configmaps",), written, (_INGRESS_CERTIFICATES,))
+        needs |= _grant(certificate["namespace"], "", ("secrets",), written, (certificate["secret"],))
+    return needs
 
 
 def _custody(_inventory: Inventory, _host: str, names: Names) -> Permissions:
@@ -235,6 +246,9 @@ def _inspection(inventory: Inventory, host: str) -> Permissions:
     for namespace in _export_namespaces(inventory, host):
         needs |= _grant(namespace, "", ("pods", "services"), ("list",))
         needs |= _grant(namespace, "apps", ("daemonsets", "deployments", "statefulsets"), ("list",))
+    controller = inventory.clusters[host].ingress
+    if controller.addresses is None and any(export.via == "ingress" for export in inventory.clusters[host].exports):
+        needs |= _grant(controller.service_namespace, "", ("services",), ("get",), (controller.service_name,))
     return needs
 
 
@@ -268,6 +282,10 @@ def _credential_namespaces(inventory: Inventory, host: str) -> set[str]:
     """Where DestinationRules name a credential for external services (federation/external.py)."""
     services = inventory.clusters[host].external_services
     return {namespace for service in services if service.tls.credential for namespace in service.export_to}
+
+
+def _behind_ingress(inventory: Inventory, host: str) -> list[Export]:
+    return [export for export in inventory.clusters[host].exports if export.offers and export.via == "ingress"]
 
 
 def _wider(permission: Permission) -> Permissions:

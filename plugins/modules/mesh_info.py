@@ -10,8 +10,8 @@ module: mesh_info
 short_description: Read what a federation needs to know of one cluster
 version_added: 1.0.0
 description:
-  - Reads versions, the addresses of the east-west gateway, exported Services, what the cluster remembers of its peers,
-    and its CA.
+  - Reads versions, the addresses of the east-west gateway and of the ingress controller, exported Services, what the
+    cluster remembers of its peers, and its CA.
   - What does not exist is V(null) or empty, so the module can be used on an empty cluster.
   - Registered as C(federation_mesh_info), the result fills in what the inventory leaves out.
 author:
@@ -69,6 +69,12 @@ options:
       - Label selector of the east-west gateway's Service.
     type: str
     default: istio=eastwestgateway
+  ingress_service:
+    description:
+      - Namespace and name of the Service by which the ingress controller is reached, separated by C(/).
+      - Read only if one of O(exports) is C(via) an C(ingress).
+    type: str
+    default: istio-system/istio-ingressgateway
   read_ca:
     description:
       - Read the certificates of Secret C(cacerts) in C(istio-system) too.
@@ -200,6 +206,11 @@ mesh:
       type: list
       elements: str
       sample: [198.51.100.7]
+    ingress_addresses:
+      description: The same of the Service O(ingress_service), empty if none of O(exports) is C(via) an C(ingress).
+      type: list
+      elements: str
+      sample: []
     services:
       description: The Services that O(exports) names, without those that do not exist.
       type: list
@@ -451,6 +462,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import CONNECTION_OPTIONS, Connection
 from ansible_collections.multimesh.istio.plugins.module_utils.mesh_info import Request, read_mesh
+from ansible_collections.multimesh.istio.plugins.module_utils.model.ingress import SERVICE
 from ansible_collections.multimesh.istio.plugins.module_utils.task import Task, TaskError, serve
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
@@ -461,6 +473,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "take_over": {"type": "bool", "default": False},
     "gateway_namespace": {"type": "str", "default": "istio-system"},
     "gateway_selector": {"type": "str", "default": "istio=eastwestgateway"},
+    "ingress_service": {"type": "str", "default": SERVICE},
     "read_ca": {"type": "bool", "default": False},
     "read_remote_secrets": {"type": "bool", "default": False},
     "releases": {
@@ -486,6 +499,7 @@ def run(task: Task) -> dict[str, Any]:
         exports=options["exports"],
         gateway_namespace=options["gateway_namespace"],
         gateway_selector=options["gateway_selector"],
+        ingress_service=options["ingress_service"],
         read_ca=options["read_ca"],
         read_remote_secrets=options["read_remote_secrets"],
         releases=options["releases"],

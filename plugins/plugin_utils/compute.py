@@ -53,6 +53,15 @@ def mesh_config(hostvars: Mapping[str, Any], host: str) -> dict[str, Any]:
     return _run(hostvars, host, lambda inventory, hosts: compute.mesh_config(inventory, _single(host, hosts)), True)
 
 
+def ingress_certificates(hostvars: Mapping[str, Any], host: str, without: Sequence[str]) -> list[dict[str, Any]]:
+    """What the Ingresses of one cluster are to be served with, see ``compute.ingress_certificates``."""
+
+    def ask(inventory: Inventory, hosts: tuple[str, ...]) -> list[dict[str, Any]]:
+        return compute.ingress_certificates(inventory, _single(host, hosts))
+
+    return _run(hostvars, host, ask, True, without=without)
+
+
 def edges(hostvars: Mapping[str, Any], term: str, allow_unknown_addresses: bool = False) -> list[dict[str, Any]]:
     """Who of a cluster or mesh may call what elsewhere, see ``compute.edges``."""
     return _run(

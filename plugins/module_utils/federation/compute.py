@@ -13,6 +13,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.federation import 
     authorization,
     external,
     gateway,
+    ingress,
     passthrough,
     peers,
 )
@@ -21,7 +22,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.reader impor
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Cluster, Inventory
 
 # How calls get from mesh to mesh, by the export's ``via``.
-WAYS = {"passthrough": passthrough, "gateway": gateway}
+WAYS = {"passthrough": passthrough, "gateway": gateway, "ingress": ingress}
 
 
 def federation(inventory: Inventory, host: str) -> list[Object]:
@@ -73,6 +74,14 @@ def mesh_config(inventory: Inventory, host: str) -> dict[str, Any]:
     }
 
 
+def ingress_certificates(inventory: Inventory, host: str) -> list[dict[str, Any]]:
+    """The certificates that a cluster's Ingresses need: namespace, secret, hosts and spiffe_id of each.
+
+    Raises as ``federation`` does.
+    """
+    return ingress.certificates(_cluster(inventory, host))
+
+
 def edges(inventory: Inventory, host: str) -> list[dict[str, Any]]:
     """Who of this cluster may call what elsewhere: one entry per exporter, host and port.
 
@@ -122,14 +131,6 @@ def _cluster(inventory: Inventory, host: str) -> Cluster:
 def _unavailable(inventory: Inventory) -> Iterator[Problem]:
     """What the contract knows and this version does not do, anywhere in the inventory."""
     for cluster in inventory.clusters.values():
-        for export in cluster.exports:
-            if export.via not in WAYS:
-                yield Problem(
-                    cluster.host,
-                    f"mesh_exports[{export.index}].via",
-                    f"'{export.via}' is not available in this version",
-                    f"Use one of {', '.join(sorted(WAYS))}",
-                )
         if cluster.control_plane != cluster.host:
             yield Problem(
                 cluster.host,

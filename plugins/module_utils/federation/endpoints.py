@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import GATEWAY_PORT, Object
+from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object
 from ansible_collections.multimesh.istio.plugins.module_utils.model import names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Cluster, Export, Imported, Source
 
@@ -35,8 +35,11 @@ class Endpoints:
     own_pods: bool = False
 
 
-def endpoints_of(cluster: Cluster, entry: Imported) -> Endpoints:
-    """The cluster's own Service, if it exports the host itself, then every gateway of the others."""
+def endpoints_of(cluster: Cluster, entry: Imported, port: int) -> Endpoints:
+    """The cluster's own Service, if it exports the host itself, then every gateway of the others.
+
+    port: of the gateways.
+    """
     addresses = all(names.ip(address) for source in entry.sources for address in source.addresses)
     by_name = entry.local is not None and entry.local.cluster_ip is None and not entry.own_service
     static = addresses and not by_name
@@ -65,7 +68,7 @@ def endpoints_of(cluster: Cluster, entry: Imported) -> Endpoints:
         for address in source.addresses:
             item = endpoint(address, source.export, _locality(cluster, entry, source))
             item["network"] = source.network
-            item["ports"] = {port.name: GATEWAY_PORT for port in entry.ports}
+            item["ports"] = {own.name: port for own in entry.ports}
             items.append(item)
     return Endpoints(items, static, labels, own_pods=entry.own_service is not None)
 

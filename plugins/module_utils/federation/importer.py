@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ansible_collections.multimesh.istio.plugins.module_utils.federation import traffic
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.endpoints import Endpoints, endpoints_of
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import (
+    GATEWAY_PORT,
     NETWORKING,
     ROOT_NAMESPACE,
     Object,
@@ -27,11 +28,13 @@ class Way:
     sni: what the callers' proxies ask the exporter's gateway for, by port.
     identities: SPIFFE IDs that may answer them.
     route: more keys of the HTTP routes of a port.
+    port: where the exporters' gateways listen.
     """
 
     sni: Callable[[Port], str]
     identities: Iterable[str]
     route: Callable[[Port], Object] = lambda _port: {}
+    port: int = GATEWAY_PORT
 
 
 def imported(cluster: Cluster, entry: Imported, way: Way) -> list[Object]:
@@ -41,7 +44,7 @@ def imported(cluster: Cluster, entry: Imported, way: Way) -> list[Object]:
     """
     if entry.own_service and not entry.sources:
         return []
-    endpoints = endpoints_of(cluster, entry)
+    endpoints = endpoints_of(cluster, entry, way.port)
     known = workload_entries(entry, endpoints) or [_service_entry(cluster, entry, way, endpoints)]
     objects = [*known, _destination_rule(entry, way, endpoints)]
     if any(port.is_http for port in entry.ports):

@@ -31,9 +31,12 @@ def config_map(entries: Iterable[Imported]) -> list[Object]:
 
 
 def _facts(sources: list[Source]) -> dict[str, Any]:
-    first = sources[0]
+    addresses: dict[str, list[str]] = {"gateway_addresses": []}
+    for source in sources:
+        key = "ingress_addresses" if source.export.via == "ingress" else "gateway_addresses"
+        addresses[key] = [] if source.pending else list(source.addresses)
     return {
-        "gateway_addresses": [] if first.pending else list(first.addresses),
+        **addresses,
         "services": [
             {
                 "namespace": source.export.namespace,

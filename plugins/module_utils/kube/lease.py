@@ -87,6 +87,12 @@ def acquire(
             return None if former in ("", holder) else former
 
 
+def is_held(cluster: Getter, name: str, holder: str) -> bool:
+    """Whether this run has the cluster already. Raises KubeError."""
+    lease = cluster.get(_LEASES, NAMESPACE, name) or {}
+    return (lease.get("spec") or {}).get("holderIdentity") == holder
+
+
 def release(cluster: Cluster, name: str, holder: str) -> None:
     """Stop being the one that has the cluster; nothing happens if another run is, or nobody. Raises KubeError.
 

@@ -12,7 +12,9 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.addresses im
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_cluster_names import check_cluster_names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_external import check_external
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_gateway import check_gateway
+from ansible_collections.multimesh.istio.plugins.module_utils.model.check_ingress import check_ingress
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_traffic import check_traffic
+from ansible_collections.multimesh.istio.plugins.module_utils.model.names import LONGEST_NAME
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes, nearest
 from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve import EVERYONE, Resolver
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
@@ -20,9 +22,6 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.types import
     Export,
     Site,
 )
-
-# An object name in Kubernetes, and a name in DNS (RFC 1035).
-LONGEST_NAME = 253
 
 
 def check(notes: Notes, sites: Mapping[str, Site], resolver: Resolver) -> None:
@@ -43,6 +42,7 @@ def check(notes: Notes, sites: Mapping[str, Site], resolver: Resolver) -> None:
     exports = [export for site in ordered for export in resolver.exports[site.host]]
     _check_backups(notes, exports)
     check_traffic(notes, sites, [(export, resolver.spec(export)) for export in exports], resolver.live)
+    check_ingress(notes, ordered, [(export, resolver.spec(export)) for export in exports])
     _check_aliases(notes, exports)
     check_cluster_names(notes, sites, resolver)
     _check_hosts(notes, sites, resolver, exports)

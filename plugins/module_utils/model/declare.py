@@ -13,6 +13,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.addresses im
 from ansible_collections.multimesh.istio.plugins.module_utils.model.exports import read_export
 from ansible_collections.multimesh.istio.plugins.module_utils.model.external import read_external
 from ansible_collections.multimesh.istio.plugins.module_utils.model.facts import read_facts
+from ansible_collections.multimesh.istio.plugins.module_utils.model.ingress import read_ingress
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Fields, Notes, shown
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Import, Site
 from ansible_collections.multimesh.istio.plugins.module_utils.model.visibility import read_export_to
@@ -60,6 +61,7 @@ def read_site(notes: Notes, host: str, variables: Mapping[str, Any], groups: lis
         gateway_addresses=fields.texts(
             "mesh_gateway_addresses", names.address, "Give what other clusters can reach, for example '192.0.2.10'"
         ),
+        ingress=read_ingress(fields),
         control_plane=fields.text("mesh_control_plane", names.text, "Name a host of group 'meshes'") or host,
         exports=tuple(
             fields.each("mesh_exports", read_export, "Write a list of exports, each with service and namespace")

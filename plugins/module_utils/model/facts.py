@@ -31,17 +31,20 @@ def read_facts(notes: Notes, host: str, value: Any) -> Facts | None:
     for peer, facts in (value.get("remembered") or {}).items():
         if isinstance(facts, Mapping):
             remembered[str(peer)] = _peer_facts(notes, host, f"facts.remembered.{peer}", facts)
-    return Facts(own.gateway_addresses, own.services, remembered, _foreign(notes, host, value.get("foreign")))
+    foreign = _foreign(notes, host, value.get("foreign"))
+    return Facts(own.gateway_addresses, own.ingress_addresses, own.services, remembered, foreign)
 
 
 def _peer_facts(notes: Notes, host: str, path: str, value: Mapping[str, Any]) -> PeerFacts:
-    addresses = value.get("gateway_addresses") or ()
     services = {}
     for index, service in enumerate(value.get("services") or ()):
         found = _service_facts(notes, host, f"{path}.services[{index}]", service)
         if found:
             services[found.namespace, found.name] = found
-    return PeerFacts(tuple(str(address) for address in addresses), services)
+    gateway, ingress = (
+        tuple(str(address) for address in value.get(key) or ()) for key in ("gateway_addresses", "ingress_addresses")
+    )
+    return PeerFacts(gateway, ingress, services)
 
 
 def _service_facts(notes: Notes, host: str, path: str, value: Any) -> ServiceFacts | None:

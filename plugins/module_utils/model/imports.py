@@ -98,12 +98,12 @@ class Importer:
         """Whether the cluster imports this export."""
         return any(export is selected for selected, _wanted in self._selected())
 
-    def addresses(self, exporter: Site) -> tuple[str, ...]:
-        """Addresses of an exporter's gateway, or a placeholder; empty if nobody knows and a placeholder won't do."""
-        known = exporter.gateway_addresses
+    def addresses(self, exporter: Site, via: str) -> tuple[str, ...]:
+        """Where calls for an exporter enter, or a placeholder; empty if nobody knows and a placeholder won't do."""
+        known = exporter.addresses(via)
         if known is None:
             candidates = (exporter.facts, self._remembered(exporter))
-            known = next((facts.gateway_addresses for facts in candidates if facts and facts.gateway_addresses), ())
+            known = next((facts.addresses(via) for facts in candidates if facts and facts.addresses(via)), ())
         return known or self._placeholder(exporter)
 
     def _placeholder(self, exporter: Site) -> tuple[str, ...]:
@@ -230,7 +230,7 @@ class Importer:
         if remembered:
             known = self.resolver.known(self.resolver.spec(export), remembered)
             export = replace(export, ports=known.ports or (), service_accounts=known.service_accounts or ())
-        addresses = self.addresses(exporter)
+        addresses = self.addresses(exporter, export.via)
         if export.ports and export.service_accounts and addresses:
             pending = addresses == self._placeholder(exporter)
             return Source(export, tuple(sorted(addresses)), exporter.network, exporter.locality, pending)

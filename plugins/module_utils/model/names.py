@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import CLUSTER_DOMAIN
 
+LONGEST_NAME = 253
+"""Of an object in Kubernetes, and in DNS (RFC 1035)."""
+
 Rule = Callable[[str], "str | None"]
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")

@@ -78,8 +78,7 @@ class Resolver:
             if site.imports is not None:
                 # These alone can be wrong, so they are resolved now; the others when somebody asks for them.
                 clusters[site.host].resolve()
-            if not site.gateway_addresses:
-                self._require_addresses(site)
+            self._require_addresses(site)
         return clusters
 
     def _cluster(self, site: Site) -> Cluster:
@@ -91,6 +90,7 @@ class Resolver:
             locality=site.locality,
             domain=site.domain,
             address_range=site.address_range,
+            ingress=site.ingress,
             control_plane=site.control_plane,
             exports=self.exports[site.host],
             external_services=external.known(self.external_services, site.mesh),
@@ -244,25 +244,37 @@ class Resolver:
                 )
 
     def _require_addresses(self, site: Site) -> None:
-        """Note that nobody knows where an exporter's gateway is, if anybody imports from it."""
-        if site.gateway_addresses is not None or (site.facts is None and self.live):
+        """Note that nobody knows where calls for an exporter enter, if anybody imports from it."""
+        if site.facts is None and self.live:
             return
+        noted: set[str] = set()
         for export in self.exports[site.host]:
-            for mesh in export.offers:
-                for host in self.meshes[mesh]:
-                    importer = Importer(self, self.sites[host])
-                    if not importer.addresses(site) and importer.wants(export):
-                        where = "no cluster was asked" if site.facts is None else "its gateway has none in the cluster"
-                        self._note(
-                            site,
-                            "mesh_gateway_addresses",
-                            f"expected the addresses of the gateway, found nothing, and {where}",
-                            "Add mesh_gateway_addresses, because other meshes import from here",
-                        )
-                        return
+            variable, what, service = _entrance(site, export.via)
+            if site.addresses(export.via) is None and variable not in noted and self._is_out_of_reach(site, export):
+                noted.add(variable)
+                where = "no cluster was asked" if site.facts is None else f"{service} has none in the cluster"
+                self._note(
+                    site,
+                    variable,
+                    f"expected the addresses of the {what}, found nothing, and {where}",
+                    f"Add {variable}, because other meshes import from here",
+                )
+
+    def _is_out_of_reach(self, site: Site, export: Export) -> bool:
+        """Whether somebody imports this export who cannot know where to call it."""
+        importers = (Importer(self, self.sites[host]) for mesh in export.offers for host in self.meshes[mesh])
+        return any(importer.wants(export) and not importer.addresses(site, export.via) for importer in importers)
 
     def _note(self, site: Site, variable: str, expected: str, way_out: str) -> None:
         self.notes.note(site.host, variable, expected, way_out)
+
+
+def _entrance(site: Site, via: str) -> tuple[str, str, str]:
+    """Where calls for exports of this way enter: the variable with its addresses, what it is, where they are read."""
+    if via == "ingress":
+        service = f"Service {site.ingress.service_namespace}/{site.ingress.service_name}"
+        return "mesh_ingress_addresses", "ingress controller", service
+    return "mesh_gateway_addresses", "gateway", "its gateway"
 
 
 def _port(spec: PortSpec, live: PortSpec | None) -> Port | None:

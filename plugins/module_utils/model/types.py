@@ -184,7 +184,12 @@ class PeerFacts:
     """What is known of one cluster apart from the inventory."""
 
     gateway_addresses: tuple[str, ...]
+    ingress_addresses: tuple[str, ...]
     services: Mapping[tuple[str, str], ServiceFacts]
+
+    def addresses(self, via: str) -> tuple[str, ...]:
+        """Where calls for exports of this way enter."""
+        return self.ingress_addresses if via == "ingress" else self.gateway_addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +297,25 @@ class ExternalService:
 
 
 @dataclass(frozen=True, slots=True)
+class IngressController:
+    """What a cluster's exports ``via: ingress`` need to know of its ingress controller.
+
+    class_name: of the IngressClass; None is the cluster's default one.
+    annotations: of every Ingress, which is how controllers take settings.
+    addresses: None if they are read from the Service.
+    service_namespace, service_name: the Service that the controller is reached by.
+    secret_namespace: where it reads certificates; None is the namespace of the Ingress, as Kubernetes means it.
+    """
+
+    class_name: str | None
+    annotations: Mapping[str, str]
+    addresses: tuple[str, ...] | None
+    service_namespace: str
+    service_name: str
+    secret_namespace: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """One cluster as the inventory declares it."""
 
@@ -304,11 +328,16 @@ class Site:
     domain: str
     address_range: IPv4Network | None
     gateway_addresses: tuple[str, ...] | None
+    ingress: IngressController
     control_plane: str
     exports: tuple[ExportSpec, ...]
     imports: tuple[Import, ...] | None
     external_services: tuple[ExternalService, ...]
     facts: Facts | None
+
+    def addresses(self, via: str) -> tuple[str, ...] | None:
+        """Where calls for exports of this way enter, as far as the inventory says it."""
+        return self.ingress.addresses if via == "ingress" else self.gateway_addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,7 +410,7 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An export as one consumer reaches it: through the exporter's gateway."""
+    """An export as one consumer reaches it: through the exporter's gateway or ingress controller."""
 
     export: Export
     addresses: tuple[str, ...]
@@ -447,6 +476,7 @@ class Cluster:
     locality: str | None
     domain: str
     address_range: IPv4Network | None
+    ingress: IngressController
     control_plane: str
     exports: tuple[Export, ...]
     external_services: tuple[ExternalService, ...]

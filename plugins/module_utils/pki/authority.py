@@ -135,18 +135,43 @@ def issue_intermediate(
 def issue_leaf(authority: Authority, spiffe_id: str, now: datetime, dns_names: Sequence[str] = ()) -> x509.Certificate:
     """Make a certificate as istiod does for workloads and itself, to try the authority with. Its key is thrown away."""
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(x509.Name([]), key.public_key(), authority.certificate.subject, _key_id(authority))
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    return _sign_leaf(authority, key.public_key(), spiffe_id, dns_names, usages, timedelta(hours=1), now)
+
+
+def sign_server(
+    authority: Authority,
+    public_key: PublicKey,
+    spiffe_id: str,
+    dns_names: Sequence[str],
+    lifetime: timedelta,
+    now: datetime,
+) -> x509.Certificate:
+    """Certify a server. With this certificate nobody can call anything, and it never outlives the authority."""
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH]
+    return _sign_leaf(authority, public_key, spiffe_id, dns_names, usages, lifetime, now)
+
+
+def _sign_leaf(
+    authority: Authority,
+    public_key: PublicKey,
+    spiffe_id: str,
+    dns_names: Sequence[str],
+    usages: Sequence[x509.ObjectIdentifier],
+    lifetime: timedelta,
+    now: datetime,
+) -> x509.Certificate:
+    builder = _builder(x509.Name([]), public_key, authority.certificate.subject, _key_id(authority))
     names = x509.SubjectAlternativeName(
         [x509.UniformResourceIdentifier(spiffe_id), *(x509.DNSName(name) for name in dns_names)]
     )
-    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     builder = (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(ca=False), critical=True)
-        .add_extension(usage, critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(names, critical=True)
         .not_valid_before(max(authority.certificate.not_valid_before_utc, now - BACKDATE))
-        .not_valid_after(min(authority.certificate.not_valid_after_utc, now + timedelta(hours=1)))
+        .not_valid_after(min(authority.certificate.not_valid_after_utc, now + lifetime))
     )
     return builder.sign(authority.key, keys.signature_hash(authority.key))
 

@@ -13,9 +13,11 @@ import base64
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Getter
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ConflictError, KubeError, NotFoundError
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.lease import Cluster
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import SECRETS, Resource
@@ -37,6 +39,10 @@ CANDIDATE = "multimesh-next-ca"
 SELF_SIGNED = "istio-ca-secret"
 FIELD_MANAGER = "multimesh.istio"
 _CLAIMING_MANAGER = "multimesh.istio-claim"
+
+LEASE = "multimesh-shared-root-ca"
+LEASE_DURATION = timedelta(minutes=5)
+"""A run that was killed keeps others away for this long at most; every step that writes renews it."""
 
 _NAMESPACES = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 _WINDOW = 24
@@ -73,7 +79,7 @@ class Held:
     files: Mapping[str, bytes] = field(repr=False)
 
 
-def read(cluster: Cluster, name: str = SECRET) -> Held:
+def read(cluster: Getter, name: str = SECRET) -> Held:
     """Raises KubeError, and MultimeshError where the answer is no Secret."""
     secret = cluster.get(SECRETS, NAMESPACE, name)
     try:
@@ -137,10 +143,10 @@ def write(cluster: Cluster, held: Held, files: Mapping[str, bytes], name: str = 
             seen = cluster.apply(SECRETS, body, manager=FIELD_MANAGER, force=True)
         cluster.apply(SECRETS, _body(name, seen, files), manager=FIELD_MANAGER, force=force)
     except ConflictError as error:  # also what a repeated request gets whose first answer was lost
-        _withhold_secrets(error, files, cluster, name)
+        withhold_key(error, files.get(bundle.CA_KEY, b""), f"{cluster.mesh}: Secret {NAMESPACE}/{name}")
         conflict = error
     except KubeError as error:
-        _withhold_secrets(error, files, cluster, name)
+        withhold_key(error, files.get(bundle.CA_KEY, b""), f"{cluster.mesh}: Secret {NAMESPACE}/{name}")
         raise
     written = read(cluster, name)
     if dict(written.files) == dict(files):
@@ -207,13 +213,16 @@ def _beaten(cluster: Cluster, name: str) -> MultimeshError:
     )
 
 
-def _withhold_secrets(error: KubeError, files: Mapping[str, bytes], cluster: Cluster, name: str) -> None:
-    """An admission webhook may quote what it refuses."""
-    key = files.get(bundle.CA_KEY, b"")
+def withhold_key(error: KubeError, key: bytes, subject: str) -> None:
+    """An admission webhook may quote what it refuses.
+
+    key: PEM. subject: mesh and Secret, for the message.
+    Raises MultimeshError instead of an error that quotes it.
+    """
     message = str(error)
     for text in (key.decode("ascii").replace("\n", ""), base64.b64encode(key).decode("ascii")):
         if any(text[start : start + _WINDOW] in message for start in range(len(text) - _WINDOW + 1)):
             raise MultimeshError(
-                f"{cluster.mesh}: Secret {NAMESPACE}/{name} was refused, HTTP {error.status}. The answer quotes the "
+                f"{subject} was refused, HTTP {error.status}. The answer quotes the "
                 "private key and is withheld: look at the admission webhooks of the cluster."
             ) from None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.kube import lease
@@ -23,11 +23,17 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki import (
     cacerts,
     crl,
     guards,
+    ingress,
     lists,
     transition,
 )
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import BACKDATE, Authority, new_request
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.cacerts import Candidate, Held
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.cacerts import (
+    LEASE,
+    LEASE_DURATION,
+    Candidate,
+    Held,
+)
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import (
     Custody,
     CustodyError,
@@ -53,10 +59,6 @@ from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import 
 
 with contextlib.suppress(ImportError):  # the modules report a missing library
     from cryptography import x509
-
-LEASE = "multimesh-shared-root-ca"
-LEASE_DURATION = timedelta(minutes=5)
-"""A run that was killed keeps others away for this long at most; every step that writes renews it."""
 
 
 class Steps:
@@ -221,6 +223,8 @@ class Steps:
         target = self._target(roots)
         stage = State.of(held.files).stage(target.certificate)
         guards.may_untrust(self._request, stage, held.files)
+        if stage == "sign" and not self._check:  # a check predicts before that they are issued anew
+            ingress.refuse_other_roots(self._cluster, target.certificate)
         files = held.files
         left = [root for root in State.of(files).roots if root != target.certificate]
         if stage == "sign":

@@ -115,6 +115,7 @@ def test_an_empty_cluster():
         "kubernetes_version": "v1.36.3",
         "istio": {"revisions": [], "ambient": False},
         "gateway_addresses": [],
+        "ingress_addresses": [],
         "services": [],
         "remembered": {},
         "ca": {
@@ -148,6 +149,27 @@ def test_an_empty_cluster():
 )
 def test_gateway_addresses(gateways, expected):
     assert facts(FakeCluster(*gateways))["gateway_addresses"] == expected
+
+
+CONTROLLER = thing("Service", "web", "edge", status={"loadBalancer": {"ingress": [{"ip": "192.0.2.20"}]}})
+
+
+@pytest.mark.parametrize(
+    ("via", "service", "expected"),
+    [
+        ("ingress", "edge/web", ["192.0.2.20"]),
+        ("ingress", "edge/none", []),
+        ("ingress", "", []),
+        ("passthrough", "edge/web", []),
+        (None, "edge/web", []),
+    ],
+)
+def test_ingress_addresses_are_read_for_exports_behind_an_ingress(via, service, expected):
+    cluster = FakeCluster(CONTROLLER)
+    export = {"service": "reviews", "namespace": "shop", **({"via": via} if via else {})}
+    assert facts(cluster, exports=[export], ingress_service=service)["ingress_addresses"] == expected
+    asked = ("get", "services", service.partition("/")[0]) in cluster.asked
+    assert asked is (via == "ingress" and bool(service))
 
 
 @pytest.mark.parametrize(

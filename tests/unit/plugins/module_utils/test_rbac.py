@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils import rbac
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.federation import compute, peers
-from ansible_collections.multimesh.istio.plugins.module_utils.pki import cacerts
+from ansible_collections.multimesh.istio.plugins.module_utils.pki import cacerts, ingress
 from ansible_collections.multimesh.istio.plugins.module_utils.rbac import Names, Permission, permissions
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,6 +85,54 @@ def test_nobody_lists_secrets_or_writes_roles(part: str) -> None:
         if permission.resource == "secrets":
             assert permission.name
             assert permission.verb in ("get", "create", "patch")
+
+
+BEHIND_INGRESS = inventory(
+    east=host(
+        export("reviews", "west", via="ingress"),
+        export("ledger", "west", namespace="vault"),
+        export("nobodys", via="ingress", namespace="attic"),
+        address="192.0.2.1",
+        ingress_service="edge/web",
+        facts={"gateway_addresses": [], "ingress_addresses": ["192.0.2.21"], "services": []},
+    ),
+    west=host(),
+)
+
+
+def added(part: str) -> set[Permission]:
+    """What a part may do for Ingresses alone."""
+    exports = [export("reviews", "west"), export("ledger", "west", namespace="vault")]
+    exports.append(export("nobodys", namespace="attic"))
+    without = inventory(east=host(*exports, address="192.0.2.1"), west=host())
+    return set(permissions(BEHIND_INGRESS, "east", part, NAMES) - permissions(without, "east", part, NAMES))
+
+
+def test_for_an_ingress_the_ca_may_write_its_secret_and_no_other() -> None:
+    verbs = ("get", "create", "patch", "delete")
+    assert added("ca") == {
+        *(Permission("books", "", "secrets", verb, "multimesh-ingress.reviews.books") for verb in verbs),
+        *(Permission("istio-system", "", "configmaps", verb, "multimesh-ingress-certificates") for verb in verbs[1:]),
+    }
+
+
+def test_for_an_ingress_the_federation_may_write_ingresses_where_there_are_some() -> None:
+    ingresses = "networking.k8s.io", "ingresses"
+    assert added("federation") == {
+        *(Permission("books", *ingresses, verb) for verb in ("get", "list", "create", "patch", "delete")),
+        *(Permission(namespace, *ingresses, "list") for namespace in ("istio-system", "vault", "attic")),
+        Permission("edge", "", "services", "get", "web"),
+    }
+    assert added("verify") == {Permission("edge", "", "services", "get", "web")}
+
+
+def test_addresses_in_the_inventory_are_not_read() -> None:
+    found = inventory(
+        east=host(export("reviews", "west", via="ingress"), ingress_addresses=["192.0.2.21"]), west=host()
+    )
+    assert "services" not in {
+        one.resource for one in permissions(found, "east", "federation", NAMES) if one.verb == "get"
+    }
 
 
 def test_federation_sees_no_secret_and_of_the_whole_cluster_routing_only() -> None:
@@ -183,6 +231,7 @@ def test_ca_may_do_this_and_no_more() -> None:
         Permission("", "apps", "daemonsets", "list"),
         Permission("istio-system", "", "configmaps", "get", "istio-ca-root-cert"),
         Permission("istio-system", "", "configmaps", "get", peers.NAME),
+        Permission("istio-system", "", "configmaps", "get", ingress.RECORD),
         *(
             Permission("istio-system", "", "secrets", verb, name)
             for verb in ("get", "create", "patch")

@@ -425,7 +425,7 @@ def test_a_cluster_that_the_inventory_lacks() -> None:
 @pytest.mark.parametrize("ask", [federation, mesh_config, edges])
 def test_what_this_version_lacks_is_refused_everywhere(ask: Any) -> None:
     found = inventory(
-        east=host(export("reviews", "west"), export("ratings", "west", via="ingress"), address=EAST),
+        east=host(export("reviews", "west"), address=EAST),
         west=host(),
         west_2=host(name="west", control_plane="west"),
         north=host(),
@@ -433,7 +433,6 @@ def test_what_this_version_lacks_is_refused_everywhere(ask: Any) -> None:
     with pytest.raises(InventoryError) as caught:
         ask(found, "north")
     assert [str(problem) for problem in caught.value.problems] == [
-        "east: mesh_exports[1].via: 'ingress' is not available in this version. Use one of gateway, passthrough.",
         (
             "west-2: mesh_control_plane: being served by 'west' is not available in this version."
             " Leave it out, so that the cluster has its own control plane."

@@ -61,6 +61,13 @@ class FakeCluster:
         self.owned[subject, manager] = set(body.get("data") or {})
         return self.put(subject, {**held, **body, "data": {**data, **(body.get("data") or {})}})
 
+    def delete(self, resource: Resource, namespace: str | None, name: str, uid: str) -> None:
+        subject = describe(resource.kind, namespace, name)
+        self.before("delete", subject)
+        assert self.objects[subject]["metadata"]["uid"] == uid
+        del self.objects[subject]
+        self.owned = {key: names for key, names in self.owned.items() if key[0] != subject}
+
     def put(self, subject: str, body: Mapping[str, Any]) -> dict[str, Any]:
         self.version += 1
         self.objects[subject] = self._stamped(body)
@@ -68,6 +75,6 @@ class FakeCluster:
 
     def _stamped(self, body: Mapping[str, Any]) -> dict[str, Any]:
         new = copy.deepcopy(dict(body))
-        stamp = {"resourceVersion": str(self.version), "creationTimestamp": datetime.now(UTC).isoformat()}
+        stamp = {"resourceVersion": str(self.version), "creationTimestamp": datetime.now(UTC).isoformat(), "uid": "one"}
         new["metadata"] = {**new.get("metadata", {}), **stamp}
         return new

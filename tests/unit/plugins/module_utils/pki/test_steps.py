@@ -10,13 +10,13 @@ from datetime import timedelta
 from functools import cache
 
 import pytest
-from ansible_collections.multimesh.istio.plugins.module_utils.pki import authority, bundle, crl, public
+from ansible_collections.multimesh.istio.plugins.module_utils.pki import authority, bundle, crl, ingress, public
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import Authority
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.cacerts import CANDIDATE
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import RootProfile
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import fingerprint
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.request import RefusedError
-from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import certificates
+from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import certificates, leaf_rejection
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -179,6 +179,71 @@ def test_untrust_waits_for_the_signer(meshes):
     meshes.all("trust")
     with pytest.raises(RefusedError, match=r"stage trust"):
         meshes.step("east", "untrust")
+
+
+INGRESS = ingress.Wanted(
+    "istio-system", "multimesh-ingress.a.b", ("80.a.b.svc",), "spiffe://east.mesh/ns/b/sa/ingress_controller"
+)
+
+
+def certify(meshes, *, check=False):
+    """What the playbooks do for the Ingresses of east: keep what there is good."""
+    return ingress.ensure(meshes.clusters["east"], ingress.Request(None, run="test"), meshes.now, check=check)
+
+
+@pytest.fixture
+def behind_ingress(meshes):
+    ingress.ensure(meshes.clusters["east"], ingress.Request([INGRESS], run="test"), meshes.now, check=False)
+    return meshes
+
+
+def test_the_old_root_is_not_left_while_a_certificate_of_an_ingress_is_under_it(behind_ingress):
+    meshes = behind_ingress
+    (old,) = meshes.roots()
+    for name in ROTATION[:-1]:
+        meshes.all(name, settle=timedelta(0), **({"successor_of": old} if name == "prepare" else {}))
+    before = meshes.files("east")
+    with pytest.raises(RefusedError) as caught:
+        meshes.step("east", "untrust")
+    assert str(caught.value).splitlines()[0] == (
+        "east: the certificates of Ingresses in Secret istio-system/multimesh-ingress.a.b are under another root, and"
+        " callers would refuse them."
+    )
+    assert meshes.files("east") == before
+    assert meshes.step("east", "untrust", check=True).changed, "a check predicts before that they are issued anew"
+    assert meshes.step("west", "untrust").changed, "where there is none, nothing is waited for"
+
+    assert certify(meshes).changed
+    assert meshes.step("east", "untrust").changed
+    assert not certify(meshes).changed
+
+
+def test_a_certificate_of_an_ingress_is_believed_by_all_at_every_step_of_a_rotation(behind_ingress):
+    meshes = behind_ingress
+    (old,) = meshes.roots()
+
+    def believed():
+        chain = certificates(meshes.files("east", INGRESS.secret)["tls.crt"])
+        return all(
+            any(leaf_rejection(chain[0], [chain[1], root], meshes.now) is None for root in meshes.state(mesh).roots)
+            and all(any(crl.issued_by(one, issuer) for one in meshes.lists(mesh)) for issuer in chain[1:])
+            for mesh in meshes.clusters
+        )
+
+    for name, mesh in meshes.rotate(old):
+        if name == "sign" and mesh == "east":
+            assert believed()
+            assert certify(meshes).changed
+        assert believed(), f"after {name} at {mesh}"
+    assert meshes.roots() != [old]
+
+
+def test_an_ingress_whose_secret_has_gone_holds_nothing_up(behind_ingress):
+    meshes = behind_ingress
+    (old,) = meshes.roots()
+    del meshes.clusters["east"].objects[f"Secret {INGRESS.place}"]
+    assert list(meshes.rotate(old))
+    assert meshes.roots() != [old]
 
 
 def adopt(meshes, *names):

@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: the multimesh.istio authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Rules for exports ``via: ingress``: what a Kubernetes Ingress cannot do is refused rather than left undone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from ansible_collections.multimesh.istio.plugins.module_utils.model.ingress_names import virtual_host
+from ansible_collections.multimesh.istio.plugins.module_utils.model.names import LONGEST_NAME
+from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Export, ExportSpec, Site
+
+_OTHER_WAYS = "via: gateway or via: passthrough"
+_NARROWING = ("namespace", "service_account", "methods", "paths", "ports")
+
+
+def check_ingress(notes: Notes, sites: Collection[Site], exports: Iterable[tuple[Export, ExportSpec]]) -> None:
+    """Note every rule broken. sites: in a stable order."""
+    _check_addresses(notes, sites)
+    for export, spec in exports:
+        if export.via == "ingress":
+            _check_host(notes, export)
+            _check_ports(notes, export)
+            _check_consumers(notes, export, spec)
+
+
+def _check_addresses(notes: Notes, sites: Collection[Site]) -> None:
+    """Where two controllers would share an address, the callers of one mesh would end up at another."""
+    gateways = {address: site for site in sites for address in site.gateway_addresses or ()}
+    owner: dict[str, Site] = {}
+    for site in sites:
+        for index, address in enumerate(site.ingress.addresses or ()):
+            other = owner.setdefault(address, site)
+            if other.mesh != site.mesh:
+                notes.note(
+                    site.host,
+                    f"mesh_ingress_addresses[{index}]",
+                    f"'{address}' is already the ingress controller of {other.host}, where its callers would end up",
+                    "Give each mesh the address of its own controller",
+                )
+            elif address in gateways and gateways[address].mesh != site.mesh:
+                notes.note(
+                    site.host,
+                    f"mesh_ingress_addresses[{index}]",
+                    f"'{address}' is the gateway of {gateways[address].host}, where its callers would end up",
+                    "Give each mesh the address of its own controller",
+                )
+
+
+def _check_host(notes: Notes, export: Export) -> None:
+    """A controller within the mesh would take the other meshes for a part of the Service that it is to call."""
+    if export.takes_over:
+        notes.note(
+            export.cluster,
+            f"mesh_exports[{export.index}].host",
+            "expected another name than that of the Service itself, under which ingress controllers would call each"
+            " other in circles",
+            f"Choose a host outside 'cluster.local', or use {_OTHER_WAYS}",
+        )
+
+
+def _check_ports(notes: Notes, export: Export) -> None:
+    for port in export.ports:
+        if not port.is_http:
+            notes.note(
+                export.cluster,
+                f"mesh_exports[{export.index}].via",
+                f"an Ingress passes on HTTP alone, and port {port.number} is {port.protocol}",
+                f"List in ports only those with HTTP, HTTP2 or GRPC, or use {_OTHER_WAYS}",
+            )
+        elif len(virtual_host(export, port)) > LONGEST_NAME:
+            notes.note(
+                export.cluster,
+                f"mesh_exports[{export.index}].host",
+                f"the name of port {port.number} at the Ingress would be longer than {LONGEST_NAME} characters",
+                "Choose a shorter host",
+            )
+
+
+def _check_consumers(notes: Notes, export: Export, spec: ExportSpec) -> None:
+    """The controller ends the callers' connections and asks nobody who they are."""
+    for index, (_name, consumer) in enumerate(spec.consumers):
+        keys = [key for key in _NARROWING if getattr(consumer, key) is not None]
+        if keys:
+            notes.note(
+                export.cluster,
+                f"mesh_exports[{export.index}].consumers[{index}]",
+                f"expected a mesh or a group alone, found {' and '.join(keys)}, and nobody can enforce that behind an"
+                " Ingress, where all callers look alike",
+                f"Use {_OTHER_WAYS}, or admit the whole mesh",
+            )
