@@ -76,10 +76,13 @@ class Load:
         for thread in self._threads:
             thread.join(self._seconds + 60)
 
+    def _url(self, caller: str, callee: str, kept: bool) -> str:
+        host = f"greeter.{NAMESPACE}.svc.{callee}.global" if caller != callee else f"greeter.{NAMESPACE}"
+        return f"http://{host}:{HTTP if kept else NEW_CONNECTIONS}/"
+
     def _drive(self, route: tuple[str, str], kept: bool) -> None:
         caller, callee = route
-        host = f"greeter.{NAMESPACE}.svc.{callee}.global" if caller != callee else f"greeter.{NAMESPACE}"
-        url = f"http://{host}:{HTTP if kept else NEW_CONNECTIONS}/"
+        url = self._url(caller, callee, kept)
         qps = self._qps * (5 / 6 if kept else 1 / 6)
         while not self._stop.is_set():
             burst = Burst(self._federation, caller, url, qps, self._seconds, "2", f"-keepalive={str(kept).lower()}")

@@ -29,6 +29,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils import rbac
 from ansible_collections.multimesh.istio.plugins.module_utils.federation import compute
 from ansible_collections.multimesh.istio.plugins.module_utils.kube import lease
 from ansible_collections.multimesh.istio.plugins.module_utils.model.inventory import parse
+from ansible_collections.multimesh.istio.plugins.module_utils.pki import ingress
 from ansible_collections.multimesh.istio.plugins.module_utils.rbac import Names, Permission, Permissions
 
 from tests.e2e.api.cluster import ApiCluster
@@ -64,6 +65,7 @@ EXPORTS = [
     export("desk", "shop", "west", via="gateway"),
     export("ledger", "vault", "west"),
     TAKEN_OVER,
+    export("front", "shop", "west", via="ingress"),
 ]
 EXTERNAL = {
     "hosts": ["api.example.com"],
@@ -97,9 +99,11 @@ INVENTORY = parse(
                 },
             },
         }
-    }
+    },
+    allow_unknown_addresses=True,
 )
 OBJECTS = compute.federation(INVENTORY, MESH)
+CERTIFICATES = compute.ingress_certificates(INVENTORY, MESH)
 NAMESPACES = ("istio-system", "shop", "vault", "kiosk", NAMES.verify_namespace, NAMES.root_namespace)
 
 
@@ -259,8 +263,12 @@ def test_federation_is_green(cluster: ApiCluster, federation: Account) -> None:
     reset(cluster)
     audit = cluster.audit()
     facts = federation.module("mesh_info", **LOOKING)["mesh"]
-    assert [service["name"] for service in facts["services"]] == ["desk", "reviews", "stock", "ledger"]
-    assert facts["foreign"] == {"take_over": False, "services": {"shop": ["desk", "reviews", "stock"]}, "objects": []}
+    assert [service["name"] for service in facts["services"]] == ["desk", "front", "reviews", "stock", "ledger"]
+    assert facts["foreign"] == {
+        "take_over": False,
+        "services": {"shop": ["desk", "front", "reviews", "stock"]},
+        "objects": [],
+    }
     planned = federation.module("applyset", name=SET, objects=OBJECTS, check=True, diff=True)
     first = federation.module("applyset", name=SET, objects=OBJECTS, diff=True)
     assert first["plan"] == planned["plan"]
@@ -319,6 +327,9 @@ class Ca:
         """As before the first run, though the root is there."""
         for name in ("cacerts", "multimesh-next-ca"):
             remove(self.cluster, f"/api/v1/namespaces/istio-system/secrets/{name}")
+        for certificate in CERTIFICATES:
+            remove(self.cluster, f"/api/v1/namespaces/{certificate['namespace']}/secrets/{certificate['secret']}")
+        remove(self.cluster, f"/api/v1/namespaces/istio-system/configmaps/{ingress.RECORD}")
         remove(self.cluster, f"/apis/coordination.k8s.io/v1/namespaces/istio-system/leases/{LEASE}")
 
     def module(self, step: str, **options: Any) -> dict[str, Any]:
@@ -329,6 +340,13 @@ class Ca:
     def deed(self, **options: Any) -> list[dict[str, Any]]:
         """What the role does in a mesh without a CA. The successor of a CA is kept in the same way as the first one."""
         return [self.account.module("mesh_info", read_ca=True), self.module("issue", **options), self.module("release")]
+
+    def certify(self) -> list[dict[str, Any]]:
+        """What the role does for Ingresses, when there are some and when there are none any more."""
+        return [
+            self.account.module("ingress_certificates", certificates=wanted, run="the test", diff=True)
+            for wanted in (CERTIFICATES, [])
+        ]
 
 
 def remove(cluster: ApiCluster, path: str) -> None:
@@ -354,13 +372,17 @@ def test_ca_is_green(cluster: ApiCluster, ca: Ca) -> None:
     well(ca.deed())
     assert not ca.module("issue")["changed"]
     assert verbs(audit.requests(), "secrets") == {"get", "patch"}
+    certified = ca.certify()
+    well(certified)
+    assert [[one["action"] for one in result["certificates"]] for result in certified] == [["issued"], ["deleted"]]
+    assert verbs(audit.requests(), "secrets") == {"get", "patch", "delete"}
 
 
 @one_by_one("ca")
 def test_ca_needs_each_right(ca: Ca, missing: Permission) -> None:
     ca.reset()
     with ca.account.without(missing):
-        results = ca.deed()
+        results = [*ca.deed(), *ca.certify()]
     names(missing, results)
 
 
