@@ -43,6 +43,7 @@ CERTIFICATE_FILE, KEY_FILE = "tls.crt", "tls.key"
 _LABELS = {"app.kubernetes.io/managed-by": cacerts.FIELD_MANAGER}
 _CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps", True)
 _CONCURRENCY = 8
+_UNKNOWN = "known after the run"
 
 Action = Literal["kept", "issued", "renewed", "deleted"]
 
@@ -189,12 +190,9 @@ def ensure(cluster: Cluster, request: Request, now: datetime, *, check: bool) ->
     listed = wanted if request.wanted is not None else record.entries
     if check or not (changed or set(listed) != set(record.entries)):
         return Outcome(changed, tuple(entries))
-    if ca is None and found:
-        raise RefusedError(
-            f"{cluster.mesh}: Secret {cacerts.NAMESPACE}/{cacerts.SECRET} has no CA that could sign for an Ingress.",
-            "Nothing was written. Run playbook multimesh.istio.site, which gives the mesh a CA first.",
-        )
-    made, warnings = _write(cluster, request, ca, record, listed, entries, [*found, *gone], now)
+    if found:
+        _required(cluster, ca)
+    made, warnings = _write(cluster, request, record, listed, entries, [*found, *gone], now)
     return Outcome(changed, tuple(made), tuple(warnings))
 
 
@@ -232,9 +230,6 @@ def shown(entry: Entry, now: datetime, *, after: bool) -> dict[str, Any]:
         "signed_by": certificate.issuer.rfc4514_string(),
         **{key: told[key] for key in ("fingerprint_sha256", "not_before", "not_after", "days_left")},
     }
-
-
-_UNKNOWN = "known after the run"
 
 
 # Reading
@@ -276,6 +271,15 @@ def _ca(cluster: Getter) -> _Ca | None:
         return None
     roots = [root for root in State.of(held.files).roots if signed_by(signer.certificate, root)]
     return _Ca(signer.authority, roots[0]) if roots else None
+
+
+def _required(cluster: Getter, ca: _Ca | None) -> _Ca:
+    if ca is None:
+        raise RefusedError(
+            f"{cluster.mesh}: Secret {cacerts.NAMESPACE}/{cacerts.SECRET} has no CA that could sign for an Ingress.",
+            "Nothing was written. Run playbook multimesh.istio.site, which gives the mesh a CA first.",
+        )
+    return ca
 
 
 # Judging
@@ -340,7 +344,6 @@ def _public_key(content: bytes) -> bytes | None:
 def _write(
     cluster: Cluster,
     request: Request,
-    ca: _Ca | None,
     record: _Record,
     listed: Sequence[Wanted],
     entries: Sequence[Entry],
@@ -360,11 +363,14 @@ def _write(
         places = {one.place for one in listed}
         body = _write_record(cluster, record, [*listed, *(one for one in record.entries if one.place not in places)])
         made = []
+        ca: _Ca | None = None
         for entry in entries:
             seen = bodies[entry.wanted.place]
             if entry.action == "deleted" and seen is not None:
                 cluster.delete(SECRETS, entry.wanted.namespace, entry.wanted.secret, seen["metadata"]["uid"])
-            elif entry.action != "kept" and ca is not None:
+            elif entry.action in ("issued", "renewed"):
+                # Another run may have changed it before this one kept others from doing so.
+                ca = ca or _required(cluster, _ca(cluster))
                 entry = _issue(cluster, request, ca, entry, seen, now)
             made.append(entry)
         _write_record(cluster, body, listed)

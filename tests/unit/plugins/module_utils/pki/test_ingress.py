@@ -351,6 +351,18 @@ def test_another_run_that_changes_cas_keeps_it_away(cluster):
     assert ensure(cluster, REVIEWS, break_lease=True).warnings
 
 
+def test_the_ca_is_the_one_that_signs_once_other_runs_are_kept_away(cluster):
+    successor = forge.intermediate(ROOT)
+
+    def changing(verb, subject):
+        if (verb, subject) == ("get", f"Lease istio-system/{cacerts.LEASE}"):
+            put_ca(cluster, successor)
+
+    cluster.before = changing
+    ensure(cluster, REVIEWS)
+    assert certificates(files(cluster, REVIEWS)["tls.crt"])[1:] == [successor.certificate]
+
+
 def test_the_lease_is_given_back_unless_the_run_had_it_before(cluster):
     def holder():
         return cluster.objects[f"Lease istio-system/{cacerts.LEASE}"]["spec"]["holderIdentity"]
