@@ -21,7 +21,6 @@ def check_ingress(notes: Notes, sites: Collection[Site], exports: Iterable[tuple
     _check_addresses(notes, sites)
     for export, spec in exports:
         if export.via == "ingress":
-            _check_host(notes, export)
             _check_ports(notes, export)
             _check_consumers(notes, export, spec)
 
@@ -47,18 +46,6 @@ def _check_addresses(notes: Notes, sites: Collection[Site]) -> None:
                     f"'{address}' is the gateway of {gateways[address].host}, where its callers would end up",
                     "Give each mesh the address of its own controller",
                 )
-
-
-def _check_host(notes: Notes, export: Export) -> None:
-    """A controller within the mesh would take the other meshes for a part of the Service that it is to call."""
-    if export.takes_over:
-        notes.note(
-            export.cluster,
-            f"mesh_exports[{export.index}].host",
-            "expected another name than that of the Service itself, under which ingress controllers would call each"
-            " other in circles",
-            f"Choose a host outside 'cluster.local', or use {_OTHER_WAYS}",
-        )
 
 
 def _check_ports(notes: Notes, export: Export) -> None:

@@ -246,7 +246,7 @@ def test_without_any_ingress_nothing_of_it_is_remembered() -> None:
 
 
 def test_check_mode_before_there_is_a_controller() -> None:
-    found = inventory(True, east=exporter(behind(), address=None, facts=facts(live("reviews"))), west=host())
+    found = inventory(True, east=exporter(behind(ports=None), address=None, facts=facts(live("reviews"))), west=host())
     [endpoint] = spec(found, "west", "ServiceEntry")["endpoints"]
     assert endpoint["address"] == "pending.east.invalid"
     [memory] = held(found, "west", "ConfigMap")
@@ -257,7 +257,7 @@ def test_check_mode_before_there_is_a_controller() -> None:
 def test_a_cluster_whose_controller_has_no_address(service: str | None) -> None:
     more = {"ingress_service": service} if service else {}
     with pytest.raises(InventoryError) as caught:
-        inventory(east=exporter(behind(), address=None, facts=facts(live("reviews")), **more), west=host())
+        inventory(east=exporter(behind(ports=None), address=None, facts=facts(live("reviews")), **more), west=host())
     assert [str(problem) for problem in caught.value.problems] == [
         (
             "east: mesh_ingress_addresses: expected the addresses of the ingress controller, found nothing, and Service"

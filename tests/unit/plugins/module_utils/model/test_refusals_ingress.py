@@ -153,9 +153,9 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"east": exporter(behind(host="reviews.books.svc.cluster.local"))},
         [
             (
-                "east: mesh_exports[0].host: expected another name than that of the Service itself, under which"
-                " ingress controllers would call each other in circles. Choose a host outside 'cluster.local', or"
-                " use via: gateway or via: passthrough."
+                "east: mesh_exports[0].via: expected passthrough, because callers ask for the Service itself by"
+                " 'reviews.books.svc.cluster.local', found 'ingress'. Leave it out, or use a host outside"
+                " 'cluster.local'."
             )
         ],
     ),
