@@ -23,7 +23,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from tests.canary import Canary
-from tests.e2e import scenario
+from tests.e2e import ingress_controller, scenario
+from tests.e2e.ingress_controller import RELEASE
 from tests.e2e.load import Load
 from tests.e2e.scenario import MESHES, NAMESPACE
 from tests.e2e.support import AuditLog, Federation, cacerts, wait_for
@@ -33,7 +34,6 @@ from tests.lab import manifests
 
 EXPORTERS = ("east", "west")
 APPS = {"east": ("prices", "catalog"), "west": ("catalog",)}
-RELEASE = "istio-ingressgateway"
 PRICES = f"prices.{NAMESPACE}.svc.east.global"
 CATALOG = "catalog.shop.global"
 ASKED_FOR = f"80.prices.{NAMESPACE}.svc"
@@ -55,42 +55,16 @@ def catalog() -> dict[str, Any]:
 def hosts(**exports: list[dict[str, Any]]) -> dict[str, Any]:
     found = scenario.hosts()
     for mesh in EXPORTERS:
-        found[mesh] |= {"mesh_ingress_class": "istio", "mesh_ingress_secret_namespace": "istio-system"}
+        found[mesh] |= {"mesh_ingress_class": ingress_controller.CLASS, "mesh_ingress_secret_namespace": "istio-system"}
         found[mesh]["mesh_exports"] += exports.get(mesh, [])
     return found
-
-
-def helm(federation: Federation, mesh: str, *arguments: str) -> None:
-    state = json.loads((federation.lab.place.published / "state.json").read_text())
-    source = [f"{state['charts']}/gateway"] if arguments[0] == "install" else []
-    command = [state["binaries"]["helm"], arguments[0], RELEASE, *source, *arguments[1:], "-n", "istio-system"]
-    config = str(federation.lab.kubeconfig(mesh))
-    subprocess.run([*command, "--kubeconfig", config, "--wait"], check=True, capture_output=True, text=True)
-
-
-def install_controller(federation: Federation, mesh: str) -> None:
-    """Istio's ingress gateway, open on port 443 alone, and the class that leads to it."""
-    values = {
-        "service": {"ports": [{"name": "https", "port": 443, "targetPort": 443, "protocol": "TCP"}]},
-        "autoscaling": {"enabled": False},
-        "imagePullPolicy": "IfNotPresent",
-        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
-    }
-    helm(federation, mesh, "install", *(f"--set-json={key}={json.dumps(value)}" for key, value in values.items()))
-    ingress_class = {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "IngressClass",
-        "metadata": {"name": "istio"},
-        "spec": {"controller": "istio.io/ingress-controller"},
-    }
-    federation.lab.apply(mesh, [ingress_class])
 
 
 @pytest.fixture(scope="module")
 def ingress(federation):
     """The meshes federated through Ingresses too; check, first and again are runs of ``site``."""
     for mesh in EXPORTERS:
-        install_controller(federation, mesh)
+        ingress_controller.install(federation, mesh)
         for app in APPS[mesh]:
             ports = {"http": 80, "grpc": 8079} if app == "prices" else {"http": 80}
             federation.lab.apply(mesh, manifests.app(mesh, NAMESPACE, app, ports=ports))
@@ -106,8 +80,7 @@ def ingress(federation):
     federation.write_inventory(scenario.hosts())
     federation.play("site").ok()
     for mesh in EXPORTERS:
-        helm(federation, mesh, "uninstall")
-        federation.lab.kubectl(mesh, "delete", "ingressclass/istio")
+        ingress_controller.uninstall(federation, mesh)
         for app in APPS[mesh]:
             federation.lab.kubectl(mesh, "delete", f"deploy/{app}-v1", f"service/{app}", "-n", NAMESPACE)
 

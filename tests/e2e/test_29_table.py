@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import scenario
+from tests.e2e import ingress_controller, scenario
 from tests.e2e.scenario import NAMESPACE
 from tests.e2e.support import Federation, wait_for
 from tests.lab import manifests
 
-WAYS = ("passthrough", "gateway")
 PORTS = {"http": 80, "grpc": 8079, "tcp": 9000, "tls": 8443}
 HTTP2 = 8082
 EXPORTED = [
@@ -39,8 +38,11 @@ CALLS = {
     "TCP": "echo hello | timeout 3 curl -s -m 2 telnet://{host}:9000",
     "TLS": "curl -s -k -m 5 https://{host}:8443/",
 }
+WAYS = {"passthrough": tuple(CALLS), "gateway": tuple(CALLS), "ingress": ("HTTP/1.1", "HTTP/2", "gRPC")}
+"""What each way passes on; more is refused before anything is written."""
 TARGETS = {"HTTP/1.1": 8080, "HTTP/2": 8080, "gRPC": 8079, "TCP": 9000, "TLS": 8443}
 NUMBERS = {"HTTP/1.1": 80, "HTTP/2": HTTP2, "gRPC": 8079, "TCP": 9000, "TLS": 8443}
+EXPORTERS = ("east", "north")
 FORMS = ("qualified", "alias", "renamed", "short", "merged")
 
 
@@ -66,10 +68,14 @@ def caller(form: str) -> tuple[str, str]:
 def hosts() -> dict[str, dict[str, Any]]:
     found = scenario.hosts()
     found["west"]["mesh_imports"] = [{"from": "all"}]
-    for way in WAYS:
-        one = {"service": f"{way}-one", "namespace": NAMESPACE, "via": way, "ports": EXPORTED, "consumers": ["west"]}
+    for mesh in EXPORTERS:
+        found[mesh] |= {"mesh_ingress_class": ingress_controller.CLASS, "mesh_ingress_secret_namespace": "istio-system"}
+    for way, protocols in WAYS.items():
+        numbers = {NUMBERS[protocol] for protocol in protocols}
+        ports = [port for port in EXPORTED if port["number"] in numbers]
+        one = {"service": f"{way}-one", "namespace": NAMESPACE, "via": way, "ports": ports, "consumers": ["west"]}
         found["east"]["mesh_exports"] += [{**one, "aliases": [host(way, "alias")]}]
-        for mesh in ("east", "north"):
+        for mesh in EXPORTERS:
             found[mesh]["mesh_exports"].append({**one, "service": f"{way}-all", "host": host(way, "merged")})
         alone = {"from": "east", "select": f"[?service=='{way}-one']"}
         found["west"]["mesh_imports"] += [
@@ -84,18 +90,20 @@ def exported(federation: Federation) -> Iterator[Federation]:
     names = {"east": [service(way, form) for way in WAYS for form in ("qualified", "merged")]}
     names["north"] = [service(way, "merged") for way in WAYS]
     for mesh, services in names.items():
+        ingress_controller.install(federation, mesh)
         for name in services:
             objects = manifests.app(mesh, NAMESPACE, name, ports=PORTS)
             objects[1]["spec"]["ports"].append({"name": "http2", "port": HTTP2, "targetPort": 8080})
             federation.lab.apply(mesh, objects)
     for mesh in names:
-        federation.lab.wait_ready(mesh, [NAMESPACE])
+        federation.lab.wait_ready(mesh, [NAMESPACE, "istio-system"])
     federation.write_inventory(hosts())
     federation.play("site").ok()
     yield federation
     federation.write_inventory(scenario.hosts())
     federation.play("site").ok()
     for mesh, services in names.items():
+        ingress_controller.uninstall(federation, mesh)
         for name in services:
             federation.lab.kubectl(mesh, "delete", f"deploy/{name}-v1", f"service/{name}", "-n", NAMESPACE)
 
@@ -129,16 +137,23 @@ def identities(federation: Federation, form: str, way: str, protocol: str) -> se
     return {found[1] for line in lines if (found := re.search(r'caller="(spiffe://[^"]+)"', line))}
 
 
+def expected(way: str, form: str) -> str:
+    """Who calls, for the callee: behind an Ingress its controller does, for whoever it is."""
+    if way == "ingress":
+        return f"spiffe://east.mesh/ns/istio-system/sa/{ingress_controller.RELEASE}"
+    namespace, pod = caller(form)
+    return f"spiffe://west.mesh/ns/{namespace}/sa/{pod}"
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_every_protocol_under_every_name(exported, way):
     table = {}
     for form in FORMS:
-        for protocol in CALLS:
+        for protocol in WAYS[way]:
             wait_for(lambda f=form, p=protocol: answered(exported, f, way, p), f"{protocol} to {host(way, form)}")
             table[form, protocol] = host(way, form)
     for (form, protocol), name in table.items():
-        namespace, pod = caller(form)
-        identity = f"spiffe://west.mesh/ns/{namespace}/sa/{pod}"
+        identity = expected(way, form)
         # Proxies write their logs every few seconds.
         wait_for(lambda f=form, p=protocol, i=identity: i in identities(exported, f, way, p), f"{identity} in the log")
         print(f"via: {way:11}  {form:9}  {protocol:8}  {name:40}  seen: {identity}")
