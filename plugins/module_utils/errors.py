@@ -24,15 +24,18 @@ class Problem:
     variable: path of the value, with index, for example ``mesh_exports[2].consumers[0].mesh``.
     expected: what was found and what was expected, a sentence without a full stop.
     way_out: what to do about it, a sentence without a full stop.
+    teams: the groups that the host is in, beside that of all meshes.
     """
 
     mesh: str
     variable: str
     expected: str
     way_out: str
+    teams: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.mesh}: {self.variable}: {self.expected}. {self.way_out}."
+        whose = f" ({', '.join(self.teams)})" if self.teams else ""
+        return f"{self.mesh}{whose}: {self.variable}: {self.expected}. {self.way_out}."
 
 
 class InventoryError(MultimeshError):

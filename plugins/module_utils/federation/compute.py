@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import InventoryError, MultimeshError, Problem
@@ -19,7 +19,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.federation import 
 )
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object, identity
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import nearest
-from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Cluster, Inventory
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Cluster, Consumer, Inventory, Port
 
 # How calls get from mesh to mesh, by the export's ``via``.
 WAYS = {"passthrough": passthrough, "gateway": gateway, "ingress": ingress}
@@ -85,7 +85,8 @@ def ingress_certificates(inventory: Inventory, host: str) -> list[dict[str, Any]
 def edges(inventory: Inventory, host: str) -> list[dict[str, Any]]:
     """Who of this cluster may call what elsewhere: one entry per exporter, host and port.
 
-    callers: the entries of the export that admit this mesh; None is every one.
+    callers: the entries of the export that admit this mesh on this port; None is every one.
+    expect: denied, if there are none.
     Raises as ``federation`` does.
     """
     cluster = _cluster(inventory, host)
@@ -100,22 +101,28 @@ def edges(inventory: Inventory, host: str) -> list[dict[str, Any]]:
             "protocol": port.protocol,
             "export": f"{source.export.namespace}/{source.export.service}",
             "via": source.export.via,
-            "callers": [
-                {
-                    "namespace": caller.namespace,
-                    "service_account": caller.service_account,
-                    "methods": None if caller.methods is None else list(caller.methods),
-                    "paths": None if caller.paths is None else list(caller.paths),
-                }
-                for caller in source.export.offers[cluster.mesh]
-            ],
-            "expect": "allowed",
+            "callers": callers,
+            "expect": "allowed" if callers else "denied",
         }
         for entry in cluster.imports
         for source in entry.sources
         for port in entry.ports
+        for callers in [_callers(source.export.offers[cluster.mesh], port)]
     ]
     return sorted(found, key=lambda edge: (edge["host"], edge["port"], edge["exporter"], edge["exporter_cluster"]))
+
+
+def _callers(entries: Iterable[Consumer], port: Port) -> list[dict[str, Any]]:
+    return [
+        {
+            "namespace": entry.namespace,
+            "service_account": entry.service_account,
+            "methods": None if entry.methods is None else list(entry.methods),
+            "paths": None if entry.paths is None else list(entry.paths),
+        }
+        for entry in entries
+        if entry.may_call(port)
+    ]
 
 
 def _cluster(inventory: Inventory, host: str) -> Cluster:

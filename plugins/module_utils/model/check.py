@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model.addresses import check_address_ranges
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_cluster_names import check_cluster_names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_external import check_external
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_gateway import check_gateway
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_ingress import check_ingress
+from ansible_collections.multimesh.istio.plugins.module_utils.model.check_policy import check_policy
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_traffic import check_traffic
 from ansible_collections.multimesh.istio.plugins.module_utils.model.names import LONGEST_NAME
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes, nearest
@@ -45,6 +47,7 @@ def check(notes: Notes, sites: Mapping[str, Site], resolver: Resolver) -> None:
     check_ingress(notes, ordered, [(export, resolver.spec(export)) for export in exports])
     _check_aliases(notes, exports)
     check_cluster_names(notes, sites, resolver)
+    check_policy(notes, ordered, resolver)
     _check_hosts(notes, sites, resolver, exports)
     check_external(notes, sites, resolver, exports)
 
@@ -178,14 +181,14 @@ def _check_once(notes: Notes, exports: Iterable[Export]) -> None:
 
 def _check_narrowing(notes: Notes, exports: Iterable[Export]) -> None:
     for export in exports:
-        opaque = [port for port in export.ports if port.protocol not in HTTP_PROTOCOLS]
-        narrowed = any(entry.narrowed for entries in export.offers.values() for entry in entries)
-        if opaque and narrowed:
+        narrowed = [entry for entries in export.offers.values() for entry in entries if entry.narrowed]
+        opaque = [port for port in export.ports if not port.is_http and any(entry.may_call(port) for entry in narrowed)]
+        if opaque:
             notes.note(
                 export.cluster,
                 f"mesh_exports[{export.index}].consumers",
                 f"methods and paths need HTTP, and port {opaque[0].number} is {opaque[0].protocol}",
-                "Export the other ports only, or admit consumers without methods and paths",
+                "Give the consumer ports that are HTTP, or admit it without methods and paths",
             )
 
 
@@ -215,11 +218,12 @@ def _check_shared_pods(notes: Notes, exports: Iterable[Export]) -> None:
 
 def _admissions(exports: Iterable[Export]) -> set[object]:
     return {
-        (port.target_port, mesh, entry)
+        (port.target_port, mesh, replace(entry, ports=None))
         for export in exports
         for port in export.ports
         for mesh, entries in export.direct_offers.items()
         for entry in entries
+        if entry.may_call(port)
     }
 
 
@@ -241,12 +245,12 @@ def _check_target_ports(notes: Notes, exports: Iterable[Export]) -> None:
 
 def _check_backups(notes: Notes, exports: Iterable[Export]) -> None:
     """Exports behind one host, be it their own or that of one Service in several clusters, must look the same."""
-    first_of: dict[str, Export] = {}
+    first_of: dict[tuple[str, str], Export] = {}
     for export in exports:
         if not export.ports:
             continue
         host = export.host or export.origin
-        first = first_of.setdefault(host, export)
+        first = first_of.setdefault((host, export.community), export)
         if _ports(first) != _ports(export):
             notes.note(
                 export.cluster,
@@ -261,14 +265,20 @@ def _ports(export: Export) -> str:
 
 
 def _check_aliases(notes: Notes, exports: Iterable[Export]) -> None:
-    """One name means one thing, whoever imports it."""
+    """One name means one thing in every mesh that it is offered to."""
     exports = list(exports)
-    owner = {export.host: (export.host, export) for export in exports if export.host}
+    owner = {
+        (mesh, export.host): (export.host, export)
+        for export in exports
+        if export.host
+        for mesh in (export.mesh, *export.offers)
+    }
     for export in exports:
         for index, alias in enumerate(export.aliases):
             meaning = export.host or export.origin
-            known, other = owner.setdefault(alias, (meaning, export))
-            if known != meaning or alias == export.host:
+            known = [owner.setdefault((mesh, alias), (meaning, export)) for mesh in (export.mesh, *export.offers)]
+            others = [other for known_meaning, other in known if known_meaning != meaning or alias == export.host]
+            for other in others[:1]:
                 notes.note(
                     export.cluster,
                     f"mesh_exports[{export.index}].aliases[{index}]",

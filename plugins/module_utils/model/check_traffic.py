@@ -22,10 +22,10 @@ def check_traffic(
 
     live: some cluster was asked, so what is unknown of one that was not is of no interest.
     """
-    behind: dict[str, list[tuple[Export, ExportSpec]]] = {}
+    behind: dict[tuple[str, str], list[tuple[Export, ExportSpec]]] = {}
     for export, spec in exports:
-        behind.setdefault(export.host or export.origin, []).append((export, spec))
-    for host, found in behind.items():
+        behind.setdefault((export.host or export.origin, export.community), []).append((export, spec))
+    for (host, _community), found in behind.items():
         _check_via(notes, host, [export for export, _spec in found])
         _check_agreement(notes, host, found)
         meshes = {export.mesh for export, _spec in found}

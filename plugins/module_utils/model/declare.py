@@ -10,6 +10,11 @@ from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model import names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.addresses import read_address_range
+from ansible_collections.multimesh.istio.plugins.module_utils.model.attributes import (
+    read_attributes,
+    read_telemetry_attributes,
+)
+from ansible_collections.multimesh.istio.plugins.module_utils.model.consumers import read_export_rules
 from ansible_collections.multimesh.istio.plugins.module_utils.model.exports import read_export
 from ansible_collections.multimesh.istio.plugins.module_utils.model.external import read_external
 from ansible_collections.multimesh.istio.plugins.module_utils.model.facts import read_facts
@@ -63,9 +68,12 @@ def read_site(notes: Notes, host: str, variables: Mapping[str, Any], groups: lis
         ),
         ingress=read_ingress(fields),
         control_plane=fields.text("mesh_control_plane", names.text, "Name a host of group 'meshes'") or host,
+        attributes=read_attributes(fields, "mesh_attributes", "Write names and values, for example {stage: production}"),
         exports=tuple(
             fields.each("mesh_exports", read_export, "Write a list of exports, each with service and namespace")
         ),
+        export_rules=read_export_rules(fields),
+        telemetry_attributes=read_telemetry_attributes(fields),
         imports=_imports(fields),
         external_services=tuple(fields.each("mesh_external_services", read_external, "Write a list of services")),
         facts=None if facts is None else read_facts(notes, host, facts),

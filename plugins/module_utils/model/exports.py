@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model import names
+from ansible_collections.multimesh.istio.plugins.module_utils.model.attributes import read_attributes
+from ansible_collections.multimesh.istio.plugins.module_utils.model.consumers import read_consumers
 from ansible_collections.multimesh.istio.plugins.module_utils.model.ports import read_ports
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Fields, shown
 from ansible_collections.multimesh.istio.plugins.module_utils.model.routes import read_routes
 from ansible_collections.multimesh.istio.plugins.module_utils.model.takeover import host_rule
 from ansible_collections.multimesh.istio.plugins.module_utils.model.traffic import read_traffic
-from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Consumer, ExportSpec
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import ExportSpec
 
 VIAS = ("gateway", "ingress", "passthrough")
 
@@ -29,10 +31,10 @@ def read_export(index: int, fields: Fields) -> ExportSpec | None:
     host = fields.text("host", host_rule(service, namespace), "Write for example 'reviews.shop.global'")
     aliases = fields.texts("aliases", names.host, "Write for example ['reviews.shop.global']")
     via = fields.choice("via", VIAS, "passthrough")
-    attributes = fields.mapping("attributes", "Write names and values, for example {tier: gold}")
+    attributes = read_attributes(fields, "attributes", "Write names and values, for example {tier: gold}")
     traffic = read_traffic(fields)
     routes = read_routes(fields, service, via)
-    consumers = _consumers(fields)
+    consumers = read_consumers(fields)
     raw = fields.raw
     if service is None or namespace is None:
         return None
@@ -47,7 +49,7 @@ def read_export(index: int, fields: Fields) -> ExportSpec | None:
         service_accounts=accounts,
         selector=selector,
         cluster_ip=cluster_ip,
-        attributes=attributes or {},
+        attributes=attributes,
         traffic=traffic,
         consumers=consumers,
         raw=raw,
@@ -73,39 +75,3 @@ def _selector(fields: Fields) -> Mapping[str, str] | None:
         else:
             labels[str(key)] = value
     return labels
-
-
-def _consumers(fields: Fields) -> tuple[tuple[str, Consumer], ...]:
-    way_out = "List meshes, groups or 'all'; an empty list offers the Service to nobody"
-    if not fields.has("consumers"):
-        fields.missing("consumers", "a list", way_out)
-        return ()
-    found = []
-    for index, value in enumerate(fields.items("consumers", way_out) or []):
-        path = f"consumers[{index}]"
-        if isinstance(value, str) and value.strip():
-            found.append((value, Consumer()))
-        elif isinstance(value, Mapping):
-            consumer = _consumer(Fields(fields.notes, fields.mesh, fields.at(path), value))
-            if consumer:
-                found.append(consumer)
-        else:
-            fields.note(path, f"expected a name or a mapping with mesh, found {shown(value)}", way_out)
-    return tuple(found)
-
-
-def _consumer(fields: Fields) -> tuple[str, Consumer] | None:
-    mesh = fields.text("mesh", names.text, "Name a mesh, a group or 'all'", required=True)
-    namespace = fields.text("namespace", names.label, "Name a namespace of the consumer mesh")
-    account = fields.text("service_account", names.subdomain, "Name a service account of the consumer mesh")
-    methods = fields.texts("methods", names.method, "List HTTP methods, or leave it out to allow all of them")
-    paths = fields.texts("paths", names.path, "List path patterns, or leave it out to allow all paths")
-    fields.done()
-    if account and not fields.has("namespace"):
-        fields.missing("namespace", "the namespace of the service account", "Add namespace, or remove service_account")
-        return None
-    if mesh is None:
-        return None
-    if paths and "*" in paths:
-        paths = None
-    return mesh, Consumer(namespace, account, methods, paths)

@@ -10,12 +10,12 @@ asked, what the importing cluster remembers of it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model.drift import drift
-from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import shown
+from ansible_collections.multimesh.istio.plugins.module_utils.model.selection import EXPORTS, SelectionError, choose
 from ansible_collections.multimesh.istio.plugins.module_utils.model.takeover import own_service
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
     CLUSTER_DOMAIN,
@@ -29,14 +29,6 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.types import
 
 if TYPE_CHECKING:
     from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve import Resolver
-
-try:
-    import jmespath
-    from jmespath.exceptions import JMESPathError
-
-    HAS_JMESPATH = True
-except ImportError:
-    HAS_JMESPATH = False
 
 Selected = list[tuple[Export, "Import | None"]]
 
@@ -74,7 +66,8 @@ class Importer:
                 own[host] = own[merged]
         hosts = sorted({*exports, *own})
         found = [self._imported(host, own.get(host), exports[host], visible[host], renamed.get(host)) for host in hosts]
-        return tuple(entry for entry in found if entry), (*drift(self.site, self.resolver.sites), *self.warnings)
+        warnings = (*drift(self.site, self.resolver.sites), *self.resolver.offers.warnings[self.site.host])
+        return tuple(entry for entry in found if entry), (*warnings, *self.warnings)
 
     def _names(self, export: Export, wanted: Import | None) -> Iterator[tuple[str, tuple[str, ...], str]]:
         """Hosts for one export, the namespaces that see each, and the key of mesh_imports that chose it, if any."""
@@ -158,29 +151,15 @@ class Importer:
     def _matches(self, wanted: Import, mesh: str, offered: list[Export]) -> list[Export]:
         if wanted.select is None:
             return offered
-        if not HAS_JMESPATH:
-            self._note(wanted, "select", "the Python library jmespath is missing", "Install it, or leave out select")
-            return []
         sites = self.resolver.sites
         exports = [spec.raw for host in self.resolver.meshes[mesh] for spec in sites[host].exports]
         try:
-            chosen = _chosen(exports, jmespath.search(wanted.select, exports))
-        except JMESPathError as error:
-            reason = str(error).splitlines()[0].strip(" :")
-            reason = reason if len(reason) <= 120 else reason[:117] + "..."
-            self._note(
-                wanted, "select", f"expected a JMESPath expression over exports: {reason}", "See https://jmespath.org"
-            )
+            chosen = choose(wanted.select, exports, EXPORTS, f" of {mesh}")
+        except SelectionError as error:
+            self._note(wanted, "select", error.expected, error.way_out)
             return []
-        except ValueError as error:
-            self._note(
-                wanted,
-                "select",
-                f"expected a list of exports of {mesh}, found {error}",
-                "Select whole exports, for example [?attributes.tier=='gold']",
-            )
-            return []
-        return [export for export in offered if id(self.resolver.spec(export).raw) in chosen]
+        selected = {id(exports[index]) for index in chosen}
+        return [export for export in offered if id(self.resolver.spec(export).raw) in selected]
 
     # What is behind one host
 
@@ -254,18 +233,3 @@ class Importer:
 
 def _numbers(export: Export) -> set[tuple[int, str]]:
     return {(port.number, port.protocol) for port in export.ports}
-
-
-def _chosen(exports: list[Mapping[str, Any]], found: Any) -> set[int]:
-    """Identities of the exports that an expression gave. Raises ValueError saying what else it gave."""
-    if not isinstance(found, list):
-        raise ValueError(shown(found))
-    known = {id(export) for export in exports}
-    chosen: set[int] = set()
-    for entry in found:
-        # Filters hand on the very objects; an expression that builds an equal one means the same export.
-        same = {id(entry)} & known or {id(export) for export in exports if export == entry}
-        if not same:
-            raise ValueError(f"a list with {shown(entry)}")
-        chosen |= same
-    return chosen

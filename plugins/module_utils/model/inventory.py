@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
-from ansible_collections.multimesh.istio.plugins.module_utils.errors import InventoryError
+from ansible_collections.multimesh.istio.plugins.module_utils.errors import InventoryError, Problem
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check import check
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_collisions import check_collisions
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_live import check_live
 from ansible_collections.multimesh.istio.plugins.module_utils.model.declare import read_site
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes
 from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve import Resolver
-from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Inventory
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Inventory, Site
+
+MESHES = "meshes"
+"""The group of all clusters; every other group is a tenant or a team."""
 
 
 def parse(raw: Mapping[str, Any], allow_unknown_addresses: bool = False, without: Collection[str] = ()) -> Inventory:
@@ -39,5 +43,9 @@ def parse(raw: Mapping[str, Any], allow_unknown_addresses: bool = False, without
     check_live(notes, raw["hosts"], sites, resolver)
     check_collisions(notes, sites, resolver, clusters)
     if notes.problems:
-        raise InventoryError(notes.problems)
+        raise InventoryError(_with_teams(problem, sites.get(problem.mesh)) for problem in notes.problems)
     return Inventory(clusters, resolver.meshes)
+
+
+def _with_teams(problem: Problem, site: Site | None) -> Problem:
+    return replace(problem, teams=tuple(sorted(site.groups - {MESHES}))) if site else problem

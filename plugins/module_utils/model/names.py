@@ -18,6 +18,7 @@ Rule = Callable[[str], "str | None"]
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
+_TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
 _PATH = re.compile(r"[!-~]+\Z")
 _HEADER = re.compile(r"[a-z0-9][-_a-z0-9]*\Z")
 _PATTERN = re.compile(r"\*?[ -)+-~]+\*?\Z|\*\Z")
@@ -164,6 +165,11 @@ def pattern(value: str) -> str | None:
 def visibility(value: str) -> str | None:
     """Entry of an ``exportTo`` list."""
     return None if value in ("*", ".") or _LABEL.match(value) else "a namespace, '.' or '*'"
+
+
+def telemetry_tag(value: str) -> str | None:
+    """Name of an attribute that becomes a tag of metrics (https://prometheus.io/docs/concepts/data_model/)."""
+    return None if _TAG.match(value) else "a name of letters, digits and '_' that does not begin with a digit"
 
 
 def text(value: str) -> str | None:

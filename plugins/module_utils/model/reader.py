@@ -141,6 +141,22 @@ class Fields:
         found = [self._text(f"{self.at(key)}[{i}]", value, rule, way_out) for i, value in enumerate(values)]
         return tuple(dict.fromkeys(value for value in found if value is not None))
 
+    def numbers(self, key: str, low: int, high: int, way_out: str) -> tuple[int, ...] | None:
+        """A list of whole numbers, sorted and without repetitions; None if left out, empty if wrong."""
+        if not self.has(key):
+            return None
+        values = self.items(key, way_out)
+        if values == []:
+            self.note(key, "expected at least one entry, found an empty list", way_out)
+        found = set()
+        for index, value in enumerate(values or []):
+            if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+                found.add(value)
+            else:
+                path = f"{key}[{index}]"
+                self.note(path, f"expected a number from {low} to {high}, found {shown(value)}", way_out)
+        return tuple(sorted(found))
+
     def mapping(self, key: str, way_out: str) -> Mapping[str, Any] | None:
         if not self.has(key):
             return None

@@ -9,13 +9,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from ansible_collections.multimesh.istio.plugins.module_utils.model.communities import communities
 from ansible_collections.multimesh.istio.plugins.module_utils.model import external_consumers as external
 from ansible_collections.multimesh.istio.plugins.module_utils.model.imports import Importer
+from ansible_collections.multimesh.istio.plugins.module_utils.model.offers import Offers
 from ansible_collections.multimesh.istio.plugins.module_utils.model.ports import PROTOCOLS, port_name
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes, nearest, shown
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
     Cluster,
-    Consumer,
     Export,
     ExportSpec,
     ExternalService,
@@ -61,10 +62,9 @@ class Resolver:
         self.exports: dict[str, tuple[Export, ...]] = {}
         self.external_services: tuple[ExternalService, ...] = ()
         self._groups = _groups(self.sites.values())
-        self._common_hosts = _common_hosts(site for site in self.sites.values() if site.host not in self._without)
-        self._traffic = _traffic(self.sites.values())
         self._specs = {(host, spec.index): spec for host, site in sites.items() for spec in site.exports}
         self._offered: dict[str, tuple[Export, ...]] = {}
+        self.offers = Offers(self)
 
     def clusters(self) -> dict[str, Cluster]:
         """Every cluster by its host name, sorted."""
@@ -73,6 +73,7 @@ class Resolver:
             services = external.declared(self, site)
             if host not in self._without:
                 self.external_services += services
+        self._join()
         clusters = {host: self._cluster(site) for host, site in self.sites.items()}
         for site in self.sites.values():
             if site.imports is not None:
@@ -93,6 +94,7 @@ class Resolver:
             ingress=site.ingress,
             control_plane=site.control_plane,
             exports=self.exports[site.host],
+            telemetry_attributes=site.telemetry_attributes,
             external_services=external.known(self.external_services, site.mesh),
             resolve=Importer(self, site).resolve,
             short_names_in=frozenset(name for wanted in site.imports or () for name in wanted.short_names_in),
@@ -156,11 +158,7 @@ class Resolver:
         return Known(complete if complete == ports else None, accounts, selector, cluster_ip)
 
     def _export(self, site: Site, spec: ExportSpec) -> Export:
-        offers: dict[str, dict[Consumer, None]] = defaultdict(dict)
-        for index, (name, consumer) in enumerate(spec.consumers):
-            for mesh in self.members(site, f"{spec.variable}.consumers[{index}]", name):
-                if site.host not in self._without:
-                    offers[mesh][consumer] = None
+        offers = self.offers.of(site, spec)
         known = self.known(spec, site.facts)
         if site.facts is not None or not self.live:
             self._require(site, spec, known)
@@ -178,12 +176,31 @@ class Resolver:
             selector=known.selector or {"app": spec.service},
             cluster_ip=known.cluster_ip,
             attributes=spec.attributes,
-            offers={mesh: tuple(entries) for mesh, entries in offers.items()},
+            offers={} if site.host in self._without else offers,
             trust_domain=site.trust_domain,
-            traffic=spec.traffic or self._traffic.get(spec.host or "", Traffic()),
-            common_host=spec.host in self._common_hosts,
+            traffic=spec.traffic or Traffic(),
             routes=spec.routes,
         )
+
+    def _join(self) -> None:
+        """Complete exports of a host by what the others say that back them up."""
+        community = communities(export for exports in self.exports.values() for export in exports)
+        together: dict[tuple[str, str], list[Export]] = defaultdict(list)
+        for exports in self.exports.values():
+            for export in exports:
+                together[export.host or export.origin, community.get(id(export), "")].append(export)
+        joined: dict[int, Export] = {}
+        for (_host, cluster), exports in together.items():
+            staying = [export for export in exports if export.cluster not in self._without]
+            services = {(export.namespace, export.service) for export in staying}
+            # That all who say something of it say the same is checked.
+            said = [spec.traffic for export in exports if (spec := self.spec(export)).traffic]
+            for export in exports:
+                traffic = self.spec(export).traffic or (said[-1] if export.host and said else Traffic())
+                joined[id(export)] = replace(
+                    export, community=cluster, traffic=traffic, common_host=len(services) > 1
+                )
+        self.exports = {host: tuple(joined[id(export)] for export in found) for host, found in self.exports.items()}
 
     def _require(self, site: Site, spec: ExportSpec, known: Known) -> None:
         """Note what neither the inventory nor the facts of a cluster that was asked say of its export."""
@@ -299,18 +316,3 @@ def _groups(sites: Iterable[Site]) -> dict[str, set[str]]:
         for group in site.groups:
             groups[group].add(site.mesh)
     return dict(groups)
-
-
-def _common_hosts(sites: Iterable[Site]) -> set[str]:
-    """Hosts whose exporters call their Service differently: no Service name fits all of them in one SNI."""
-    services: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    for site in sites:
-        for spec in site.exports:
-            if spec.host:
-                services[spec.host].add((spec.namespace, spec.service))
-    return {host for host, found in services.items() if len(found) > 1}
-
-
-def _traffic(sites: Iterable[Site]) -> dict[str, Traffic]:
-    """What the exporters of a host that say something of its traffic say; that all say the same is checked."""
-    return {spec.host: spec.traffic for site in sites for spec in site.exports if spec.host and spec.traffic}

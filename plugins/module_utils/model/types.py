@@ -204,12 +204,37 @@ class Facts(PeerFacts):
 
 
 @dataclass(frozen=True, slots=True)
+class ConsumerSpec:
+    """One entry of ``consumers`` as written.
+
+    source: a mesh, a group or ``all``. select: JMESPath over the meshes that this stands for, None is all of them.
+    """
+
+    source: str
+    select: str | None
+    consumer: Consumer
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRule:
+    """One entry of ``mesh_export_rules`` as written. select: JMESPath over the exports of the cluster."""
+
+    index: int
+    select: str
+    consumers: tuple[ConsumerSpec, ...]
+
+    @property
+    def variable(self) -> str:
+        return f"mesh_export_rules[{self.index}]"
+
+
+@dataclass(frozen=True, slots=True)
 class ExportSpec:
     """One entry of ``mesh_exports`` as written.
 
     aliases: more hosts by which consumers know it.
     traffic: None if left out.
-    consumers: pairs of a mesh, a group or ``all``, and who of these.
+    consumers: None if left out.
     raw: what ``select`` expressions see.
     routes: in their order; empty if left out.
     """
@@ -226,7 +251,7 @@ class ExportSpec:
     cluster_ip: str | None
     attributes: Mapping[str, Any]
     traffic: Traffic | None
-    consumers: tuple[tuple[str, Consumer], ...]
+    consumers: tuple[ConsumerSpec, ...] | None
     raw: Mapping[str, Any]
     routes: tuple[Route, ...] = ()
 
@@ -330,7 +355,10 @@ class Site:
     gateway_addresses: tuple[str, ...] | None
     ingress: IngressController
     control_plane: str
+    attributes: Mapping[str, Any]
     exports: tuple[ExportSpec, ...]
+    export_rules: tuple[ExportRule, ...]
+    telemetry_attributes: tuple[str, ...]
     imports: tuple[Import, ...] | None
     external_services: tuple[ExternalService, ...]
     facts: Facts | None
@@ -349,6 +377,7 @@ class Export:
     traffic: that of its host, which all exporters of the host share.
     common_host: the exporters of ``host`` call their Service differently, so consumers ask the gateways for the host.
     routes: of the exporter's gateway, ``via: gateway`` only.
+    community: exports of ``host`` with the same one back each other up; others of that host are another team's.
     """
 
     cluster: str
@@ -369,6 +398,7 @@ class Export:
     traffic: Traffic = Traffic()
     common_host: bool = False
     routes: tuple[Route, ...] = ()
+    community: str = ""
 
     @property
     def fqdn(self) -> str:
@@ -479,6 +509,7 @@ class Cluster:
     ingress: IngressController
     control_plane: str
     exports: tuple[Export, ...]
+    telemetry_attributes: tuple[str, ...]
     external_services: tuple[ExternalService, ...]
     resolve: Callable[[], tuple[tuple[Imported, ...], tuple[str, ...]]] = field(repr=False, compare=False)
     short_names_in: frozenset[str] = frozenset()

@@ -385,9 +385,9 @@ def test_a_select_sees_the_exports_of_all_clusters_of_a_mesh() -> None:
 
 
 def test_jmespath_is_needed_for_select_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ansible_collections.multimesh.istio.plugins.module_utils.model import imports
+    from ansible_collections.multimesh.istio.plugins.module_utils.model import selection
 
-    monkeypatch.setattr(imports, "HAS_JMESPATH", False)
+    monkeypatch.setattr(selection, "HAS_JMESPATH", False)
     assert hosts(inventory(**two_exports(), west=host(imports=[{"from": "north"}])), "west")
     with pytest.raises(InventoryError, match="the Python library jmespath is missing"):
         inventory(**two_exports(), west=host(imports=[{"from": "east", "select": "[*]"}]))

@@ -92,11 +92,12 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"east.mesh_quux_zzz": 1},
         [
             (
-                "east: mesh_quux_zzz: unknown key. Use one of mesh_address_range, mesh_context, mesh_control_plane, "
-                "mesh_domain, mesh_exports, mesh_external_services, mesh_gateway_addresses, "
-                "mesh_imports, mesh_ingress_addresses, mesh_ingress_annotations, mesh_ingress_class, "
-                "mesh_ingress_secret_namespace, mesh_ingress_service, mesh_kubeconfig, mesh_locality, "
-                "mesh_name, mesh_network, mesh_trust_domain."
+                "east: mesh_quux_zzz: unknown key. Use one of mesh_address_range, mesh_attributes, "
+                "mesh_context, mesh_control_plane, mesh_domain, mesh_export_rules, mesh_exports, "
+                "mesh_external_services, mesh_gateway_addresses, mesh_imports, mesh_ingress_addresses, "
+                "mesh_ingress_annotations, mesh_ingress_class, mesh_ingress_secret_namespace, "
+                "mesh_ingress_service, mesh_kubeconfig, mesh_locality, mesh_name, mesh_network, "
+                "mesh_telemetry_attributes, mesh_trust_domain."
             ),
         ],
     ),
@@ -862,7 +863,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"group:west": "east"},
         [
             (
-                "east: mesh_exports[0].consumers[0]: 'west' is a mesh and also a group with other "
+                "east (west): mesh_exports[0].consumers[0]: 'west' is a mesh and also a group with other "
                 "meshes. Rename the group."
             ),
         ],
@@ -987,7 +988,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         [
             (
                 "east: mesh_exports[0].consumers: methods and paths need HTTP, and port 9080 is TCP. "
-                "Export the other ports only, or admit consumers without methods and paths."
+                "Give the consumer ports that are HTTP, or admit it without methods and paths."
             ),
         ],
     ),
@@ -999,7 +1000,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         [
             (
                 "east: mesh_exports[0].consumers: methods and paths need HTTP, and port 27017 is TCP. "
-                "Export the other ports only, or admit consumers without methods and paths."
+                "Give the consumer ports that are HTTP, or admit it without methods and paths."
             ),
         ],
     ),
