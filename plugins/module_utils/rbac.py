@@ -35,6 +35,7 @@ _APPLIED = ("get", "list", "create", "patch", "delete")
 _FEDERATION_SET = object_names.FEDERATION_SET
 _PEERS = object_names.PEERS
 _EXPORTS = (object_names.EXPORTS_GATEWAY, object_names.ROUTED_EXPORTS)
+_DEFAULT_DENY = object_names.DEFAULT_DENY
 _INGRESSES = "networking.k8s.io"
 _INGRESS_CERTIFICATES = "multimesh-ingress-certificates"
 
@@ -132,6 +133,7 @@ def _federation(inventory: Inventory, host: str, names: Names) -> Permissions:
         needs |= _grant(namespace, "", ("configmaps",), ("list",))
         needs |= _grant(namespace, _NETWORKING, (*_IMPORTED, "gateways"), ("list",))
         needs |= _grant(namespace, _SECURITY, ("authorizationpolicies",), ("list",))
+    needs |= _grant(own, _SECURITY, ("authorizationpolicies",), ("get", "create", "patch", "delete"), (_DEFAULT_DENY,))
     for namespace in exporting:
         needs |= _grant(namespace, _SECURITY, ("authorizationpolicies",), _APPLIED)
     for namespace in calling:

@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import InventoryError, MultimeshError, Problem
 from ansible_collections.multimesh.istio.plugins.module_utils.federation import (
     authorization,
+    default_deny,
     external,
     gateway,
     ingress,
@@ -42,6 +43,7 @@ def federation(inventory: Inventory, host: str) -> list[Object]:
         exports = [export for export in cluster.exports if export.offers and export.via == via]
         objects += way.exported(cluster, exports, trust_domains)
     objects += authorization.policies(cluster, trust_domains)
+    objects += default_deny.policies(cluster, _admitted_domains(inventory, cluster), trust_domains)
     return sorted(objects, key=identity)
 
 
@@ -54,14 +56,7 @@ def mesh_config(inventory: Inventory, host: str) -> dict[str, Any]:
     Raises as ``federation`` does.
     """
     cluster = _cluster(inventory, host)
-    own = [export for sibling in inventory.meshes[cluster.mesh] for export in inventory.clusters[sibling].exports]
-    admitted = {mesh for export in own for mesh in export.offers}
-    # Read from the exports and not from what is reachable, so that a peer's outage changes no control plane.
-    shared = {export.host for export in own if export.host}
-    for other in inventory.clusters.values():
-        admitted |= {export.mesh for export in other.exports if export.host in shared and cluster.mesh in export.offers}
-    trust_domains = _trust_domains(inventory)
-    domains = sorted(trust_domains[mesh] for mesh in admitted)
+    domains = _admitted_domains(inventory, cluster)
     return {
         "mesh_name": cluster.mesh,
         "cluster_name": cluster.host,
@@ -72,6 +67,17 @@ def mesh_config(inventory: Inventory, host: str) -> dict[str, Any]:
         # No certificate beside the domain: all meshes chain to the one shared root.
         "ca_certificates": [{"trustDomains": [domain]} for domain in domains],
     }
+
+
+def _admitted_domains(inventory: Inventory, cluster: Cluster) -> list[str]:
+    own = [export for sibling in inventory.meshes[cluster.mesh] for export in inventory.clusters[sibling].exports]
+    admitted = {mesh for export in own for mesh in export.offers}
+    # Read from the exports and not from what is reachable, so that a peer's outage changes no control plane.
+    shared = {export.host for export in own if export.host}
+    for other in inventory.clusters.values():
+        admitted |= {export.mesh for export in other.exports if export.host in shared and cluster.mesh in export.offers}
+    trust_domains = _trust_domains(inventory)
+    return sorted(trust_domains[mesh] for mesh in admitted)
 
 
 def ingress_certificates(inventory: Inventory, host: str) -> list[dict[str, Any]]:

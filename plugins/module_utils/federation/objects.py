@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,7 +33,10 @@ def build(
     exports: Iterable[Export] = (),
     external: Iterable[str] = (),
 ) -> Object:
-    """An object that carries the collection's label and the exports or the external services it is there for."""
+    """An object that carries the collection's label, and what it is there for: exports with their attributes, or services
+    outside every mesh.
+    """
+    exports = list(exports)
     metadata: Object = {
         "name": name,
         "namespace": namespace,
@@ -40,6 +44,10 @@ def build(
     }
     origins = {"export": {export.origin for export in exports}, "external-service": set(external)}
     annotations = {f"multimesh.istio/{key}": ",".join(sorted(found)) for key, found in origins.items() if found}
+    attributes = {export.origin: export.attributes for export in exports if export.attributes}
+    if attributes:
+        written = json.dumps(attributes, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        annotations["multimesh.istio/attributes"] = written
     if annotations:
         metadata["annotations"] = annotations
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body}

@@ -37,7 +37,7 @@ def _consumer(fields: Fields) -> ConsumerSpec | None:
     select = fields.text("select", names.text, "Write a JMESPath expression over meshes, or leave it out")
     namespace = fields.text("namespace", names.label, "Name a namespace of the consumer mesh")
     account = fields.text("service_account", names.subdomain, "Name a service account of the consumer mesh")
-    ports = fields.numbers("ports", 1, 65535, "List ports of the Service, or leave it out to allow all that are exported")
+    ports = fields.numbers("ports", 1, 65535, "List ports of the Service, or leave it out to allow all of them")
     methods = fields.texts("methods", names.method, "List HTTP methods, or leave it out to allow all of them")
     paths = fields.texts("paths", names.path, "List path patterns, or leave it out to allow all paths")
     fields.done()

@@ -68,7 +68,7 @@ def read_site(notes: Notes, host: str, variables: Mapping[str, Any], groups: lis
         ),
         ingress=read_ingress(fields),
         control_plane=fields.text("mesh_control_plane", names.text, "Name a host of group 'meshes'") or host,
-        attributes=read_attributes(fields, "mesh_attributes", "Write names and values, for example {stage: production}"),
+        attributes=read_attributes(fields, "mesh_attributes", "Write names and values, for example {stage: test}"),
         exports=tuple(
             fields.each("mesh_exports", read_export, "Write a list of exports, each with service and namespace")
         ),

@@ -18,6 +18,8 @@ EXPORTS_GATEWAY = "multimesh-exports"
 """Gateway of the exports ``via: passthrough``."""
 ROUTED_EXPORTS = "multimesh-gateway-exports"
 """Gateway and AuthorizationPolicy of those ``via: gateway``."""
+DEFAULT_DENY = "multimesh-default-deny"
+"""AuthorizationPolicy of the whole mesh."""
 
 
 def policy(service: str) -> str:

@@ -44,13 +44,13 @@ class Offers:
 
     def consumers(self, site: Site, spec: ExportSpec) -> Iterator[tuple[str, ConsumerSpec]]:
         """All entries that name consumers of an export, each with its path; none at all is noted."""
-        by_rules = self._by_rules[site.host].get(spec.index, [])
-        if spec.consumers is None and not by_rules:
+        by_rules = self._by_rules[site.host].get(spec.index)
+        if spec.consumers is None and by_rules is None:
             variable = f"{spec.variable}.consumers"
             self.resolver.notes.note(site.host, variable, "expected a list, found nothing", NOBODY_MISSING)
         for index, entry in enumerate(spec.consumers or ()):
             yield f"{spec.variable}.consumers[{index}]", entry
-        yield from by_rules
+        yield from by_rules or ()
 
     def of(self, site: Site, spec: ExportSpec) -> Mapping[str, tuple[Consumer, ...]]:
         """Consumer mesh to the entries that admit it; never the exporter itself."""
@@ -66,9 +66,7 @@ class Offers:
         """Entries of rules by the index of the export that they name."""
         found: dict[int, Named] = defaultdict(list)
         for rule in site.export_rules:
-            entries = [
-                (f"{rule.variable}.consumers[{index}]", entry) for index, entry in enumerate(rule.consumers)
-            ]
+            entries = [(f"{rule.variable}.consumers[{index}]", entry) for index, entry in enumerate(rule.consumers)]
             for variable, entry in entries:
                 self._meshes(site, variable, entry)  # a mistake in a rule is one even where the rule names no export
             for spec in self._named(site, rule):

@@ -197,9 +197,7 @@ class Resolver:
             said = [spec.traffic for export in exports if (spec := self.spec(export)).traffic]
             for export in exports:
                 traffic = self.spec(export).traffic or (said[-1] if export.host and said else Traffic())
-                joined[id(export)] = replace(
-                    export, community=cluster, traffic=traffic, common_host=len(services) > 1
-                )
+                joined[id(export)] = replace(export, community=cluster, traffic=traffic, common_host=len(services) > 1)
         self.exports = {host: tuple(joined[id(export)] for export in found) for host, found in self.exports.items()}
 
     def _require(self, site: Site, spec: ExportSpec, known: Known) -> None:

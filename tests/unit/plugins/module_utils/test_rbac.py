@@ -177,6 +177,7 @@ def test_federation_writes_only_where_it_has_objects() -> None:
         ("istio-system", "gateways", "multimesh-exports"),
         ("istio-system", "gateways", "multimesh-gateway-exports"),
         ("istio-system", "authorizationpolicies", "multimesh-gateway-exports"),
+        ("istio-system", "authorizationpolicies", "multimesh-default-deny"),
         ("books", "authorizationpolicies", ""),
         ("vault", "authorizationpolicies", ""),
     }

@@ -82,7 +82,7 @@ def denied(
     return any(
         rule_matches(rule, principal, port, method, path)
         for policy in policies
-        if policy["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        if policy["spec"].get("selector", {"matchLabels": {}})["matchLabels"].items() <= labels.items()
         for rule in policy["spec"]["rules"]
     )
 
@@ -90,12 +90,18 @@ def denied(
 # What the inventory says, in words.
 
 
-def admits(entry: Any, principal: str, method: str | None, path: str | None) -> bool:
+def domains(entry: Any) -> list[str]:
+    mesh = entry if isinstance(entry, str) else entry["mesh"]
+    return [f"{name}.mesh" for name in (["west", "north"] if mesh == "all" else [mesh])]
+
+
+def admits(entry: Any, principal: str, port: int | None, method: str | None, path: str | None) -> bool:
     domain, _ns, namespace, _sa, account = principal.split("/")
+    if domain not in domains(entry):
+        return False
     if isinstance(entry, str):
-        entry = {"mesh": entry}
-    meshes = ["west", "north"] if entry["mesh"] == "all" else [entry["mesh"]]
-    if domain not in [f"{mesh}.mesh" for mesh in meshes]:
+        return True
+    if port is not None and port not in entry.get("ports", [port]):
         return False
     if entry.get("namespace", namespace) != namespace or entry.get("service_account", account) != account:
         return False
@@ -112,11 +118,26 @@ def allowed(
     if principal is None or principal.startswith("east.mesh/"):
         return True
     return any(
-        admits(entry, principal, method, path)
+        admits(entry, principal, known["number"], method, path)
         for export in exports
-        if any(known["target_port"] == port for known in export["ports"])
+        for known in export["ports"]
+        if known["target_port"] == port
         for entry in export["consumers"]
     )
+
+
+def turned_away(exports: list[dict[str, Any]], principal: str | None) -> bool:
+    """Whether nothing of the mesh answers, exported or not: a trust domain gets in but not this identity of it."""
+    # What else an entry narrows does not matter: it names the caller or not.
+    entries = [strip(entry) for export in exports for entry in export["consumers"]]
+    admitted = {domain for entry in entries for domain in domains(entry)}
+    if principal is None or principal.split("/")[0] not in admitted:
+        return False
+    return not any(admits(entry, principal, None, None, None) for entry in entries)
+
+
+def strip(entry: Any) -> Any:
+    return entry if isinstance(entry, str) else {k: v for k, v in entry.items() if k not in ("methods", "paths")}
 
 
 def inventory(exports: list[dict[str, Any]]) -> dict[str, Any]:
@@ -144,10 +165,12 @@ def check(exports: list[dict[str, Any]]) -> int:
     """Compare both readings of every request; returns how many there were."""
     objects = federation(parse(inventory(exports)), "east")
     policies = [item for item in objects if item["kind"] == "AuthorizationPolicy"]
-    assert {policy["metadata"]["name"] for policy in policies} == {
-        f"multimesh-{export['service']}" for export in exports if export["consumers"]
-    }
+    names = {policy["metadata"]["name"] for policy in policies} - {"multimesh-default-deny"}
+    assert names == {f"multimesh-{export['service']}" for export in exports if export["consumers"]}
     compared = 0
+    for principal in PRINCIPALS:
+        found = denied(policies, {"app": "private"}, principal, UNEXPORTED, "GET", "/")
+        assert found == turned_away(exports, principal), (principal, policies)
     for app in sorted({export["selector"]["app"] for export in exports}):
         offered = [export for export in exports if export["selector"]["app"] == app and export["consumers"]]
         if not offered:
@@ -164,11 +187,19 @@ def check(exports: list[dict[str, Any]]) -> int:
     return compared
 
 
-def consumer(narrowed: bool) -> st.SearchStrategy[Any]:
+def consumer(exported: list[int]) -> st.SearchStrategy[Any]:
+    numbers = [port - 1000 for port in exported]
+
     def build(
-        mesh: str, namespace: str | None, account: str | None, methods: list[str] | None, paths: list[str] | None
+        mesh: str,
+        namespace: str | None,
+        account: str | None,
+        methods: list[str] | None,
+        paths: list[str] | None,
+        ports: list[int] | None,
     ) -> Any:
         entry: dict[str, Any] = {"mesh": mesh}
+        narrowed = all(PROTOCOLS[port + 1000] != "TCP" for port in ports or numbers)
         if namespace:
             entry["namespace"] = namespace
             if account:
@@ -177,6 +208,8 @@ def consumer(narrowed: bool) -> st.SearchStrategy[Any]:
             entry["methods"] = methods
         if narrowed and paths:
             entry["paths"] = paths
+        if ports:
+            entry["ports"] = ports
         return entry["mesh"] if len(entry) == 1 else entry
 
     return st.builds(
@@ -186,6 +219,7 @@ def consumer(narrowed: bool) -> st.SearchStrategy[Any]:
         st.sampled_from([None, *ACCOUNTS]),
         st.none() | st.lists(st.sampled_from(METHODS), unique=True, max_size=2),
         st.none() | st.lists(st.sampled_from(PATTERNS), unique=True, max_size=2),
+        st.none() | st.lists(st.sampled_from(numbers), unique=True, max_size=2),
     )
 
 
@@ -194,8 +228,7 @@ def worlds(draw: st.DrawFn) -> list[dict[str, Any]]:
     exports = []
     for index in range(draw(st.integers(1, 3))):
         ports = draw(st.lists(st.sampled_from(sorted(PROTOCOLS)), min_size=1, unique=True))
-        http = all(PROTOCOLS[port] != "TCP" for port in ports)
-        consumers = draw(st.lists(consumer(http), max_size=4))
+        consumers = draw(st.lists(consumer(ports), max_size=4))
         exports.append(export(f"svc-{index}", draw(st.sampled_from(["one", "two"])), ports, consumers))
     return exports
 
@@ -290,6 +323,42 @@ def test_narrowed_callers_get_a_rule_of_their_own() -> None:
             ],
         }
     ]
+
+
+def test_ports_of_a_consumer_are_those_of_the_service() -> None:
+    consumers = ["north", {"mesh": "west", "ports": [7081]}]
+    assert rules([export("one", "one", [8080, 8081], consumers)], "one")[:2] == [
+        {
+            "from": [{"source": {"principals": ["*"], "notPrincipals": ["east.mesh/*", "north.mesh/*"]}}],
+            "to": [{"operation": {"ports": ["8080"]}}],
+        },
+        {
+            "from": [
+                {"source": {"principals": ["*"], "notPrincipals": ["east.mesh/*", "north.mesh/*", "west.mesh/*"]}}
+            ],
+            "to": [{"operation": {"ports": ["8081"]}}],
+        },
+    ]
+
+
+def default_deny(consumers: list[Any]) -> Any:
+    objects = federation(parse(inventory([export("one", "one", [8080], consumers)])), "east")
+    return [item for item in objects if item["metadata"]["name"] == "multimesh-default-deny"]
+
+
+def test_whom_no_export_names_nobody_answers() -> None:
+    [policy] = default_deny(["north", {"mesh": "west", "namespace": "shop", "ports": [7080]}])
+    assert policy["metadata"]["namespace"] == "istio-system"
+    assert policy["spec"] == {
+        "action": "DENY",
+        "rules": [
+            {"from": [{"source": {"principals": ["west.mesh/*"], "notPrincipals": ["west.mesh/ns/shop/*"]}}]},
+        ],
+    }
+
+
+def test_whole_meshes_leave_nothing_to_deny() -> None:
+    assert default_deny(["north", "west", {"mesh": "west", "namespace": "shop"}]) == []
 
 
 def test_exports_that_share_pods_admit_per_port() -> None:
