@@ -284,7 +284,7 @@ def _services_in(cluster: Cluster, namespace: str, names: set[str]) -> list[dict
     selectors = [_selector(service) for service in services]
     if sum(map(bool, selectors)) > _WHOLE_NAMESPACE:
         everything = cluster.list_objects(POD, namespace)
-        pods = [[pod for pod in everything if _selects(selector, pod)] for selector in selectors]
+        pods = [[pod for pod in everything if selects(selector, pod)] for selector in selectors]
     else:
         pods = [
             cluster.list_objects(POD, namespace, label_selector=",".join(f"{k}={v}" for k, v in selector.items()))
@@ -292,11 +292,11 @@ def _services_in(cluster: Cluster, namespace: str, names: set[str]) -> list[dict
             else []
             for selector in selectors
         ]
-    backends = [[pod["spec"] for pod in found if _is_serving(pod)] for found in pods]
+    backends = [[pod["spec"] for pod in found if is_serving(pod)] for found in pods]
     if any(selector and not found for selector, found in zip(selectors, backends, strict=True)):
         templates = _templates(cluster, namespace)
         backends = [
-            found or [template["spec"] for template in templates if _selects(selector, template)]
+            found or [template["spec"] for template in templates if selects(selector, template)]
             for selector, found in zip(selectors, backends, strict=True)
         ]
     return [service_facts(service, found, live) for service, found in zip(services, backends, strict=True)]
@@ -313,12 +313,14 @@ def _selector(service: Body) -> dict[str, str]:
     return dict((service.get("spec") or {}).get("selector") or {})
 
 
-def _selects(selector: Mapping[str, str], pod: Body) -> bool:
+def selects(selector: Mapping[str, str], pod: Body) -> bool:
+    """Whether a Service with this selector means the pod; one without selector means none."""
     labels = (pod.get("metadata") or {}).get("labels") or {}
     return bool(selector) and all(labels.get(key) == value for key, value in selector.items())
 
 
-def _is_serving(pod: Body) -> bool:
+def is_serving(pod: Body) -> bool:
+    """Whether a pod is there to stay."""
     phase = (pod.get("status") or {}).get("phase")
     return "deletionTimestamp" not in pod["metadata"] and phase not in ("Succeeded", "Failed")
 

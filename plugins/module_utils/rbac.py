@@ -210,6 +210,14 @@ def _dns(inventory: Inventory, host: str, names: Names) -> Permissions:
     return _inspection(inventory, host) | _grant(*place, verbs, (names.dns_config_map,))
 
 
+def _audit(inventory: Inventory, host: str, _names: Names) -> Permissions:
+    """Module policy_audit with mesh_info. What nobody asked for can be in any namespace."""
+    needs = _inspection(inventory, host) | _grant(ROOT_NAMESPACE, "", ("configmaps",), ("list",))
+    needs |= _grant("", "", ("pods", "services"), ("list",))
+    needs |= _grant("", _NETWORKING, ("gateways", "serviceentries"), ("list",))
+    return needs | _grant("", _SECURITY, ("authorizationpolicies",), ("list",))
+
+
 def _control_plane(_inventory: Inventory, _host: str, _names: Names) -> Permissions:
     """Roles control_plane and gateway: Helm with Istio's charts, which write roles, webhooks and definitions.
 
@@ -269,6 +277,7 @@ _NEEDS: dict[str, Callable[[Inventory, str, Names], Permissions]] = {
     "adoption": _adoption,
     "verify": _verify,
     "dns": _dns,
+    "audit": _audit,
     "control-plane": _control_plane,
 }
 PARTS = tuple(_NEEDS)

@@ -13,6 +13,7 @@ from ansible.errors import AnsibleError
 from ansible.utils.display import Display
 from ansible_collections.multimesh.istio.plugins.module_utils import rbac
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.federation import admissions as admitted
 from ansible_collections.multimesh.istio.plugins.module_utils.federation import compute, dns
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object, identity
 from ansible_collections.multimesh.istio.plugins.module_utils.model.inventory import parse
@@ -81,6 +82,16 @@ def dns_hosts(
         return dns.hosts(inventory.clusters[host if host in inventory.clusters else _single(host, hosts)])
 
     return _run(hostvars, host, ask, allow_unknown_addresses, without=without)
+
+
+def admissions(hostvars: Mapping[str, Any], term: str, allow_unknown_addresses: bool = False) -> list[dict[str, Any]]:
+    """Who may call the exports of a cluster or mesh, see ``admissions.admissions``."""
+    return _run(
+        hostvars,
+        term,
+        lambda inventory, hosts: [entry for host in hosts for entry in admitted.admissions(inventory, host)],
+        allow_unknown_addresses,
+    )
 
 
 def rights(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.bundle import certificate_pem
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import fingerprint, iso, signed_by
+from ansible_collections.multimesh.istio.plugins.module_utils.text_table import aligned
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -152,13 +153,7 @@ def table(entries: Iterable[Entry]) -> str:
         )
         for entry in entries
     ]
-    if not rows:
-        return ""
-    heading = ("TIME", "ACTION", "MESH", "SUBJECT", "SHA-256", "VALID UNTIL", "RUN", "NOTE")
-    shown = [heading, *(tuple(map(_printable, row)) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    lines = ("  ".join(starmap(str.ljust, zip(row, widths, strict=True))).rstrip() for row in shown)
-    return "".join(f"{line}\n" for line in lines)
+    return aligned(("TIME", "ACTION", "MESH", "SUBJECT", "SHA-256", "VALID UNTIL", "RUN", "NOTE"), rows)
 
 
 def _checked(text: bytes) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
@@ -218,11 +213,6 @@ def _plain(entry: Entry) -> dict[str, Any]:
 
 def _hash(last: list[bytes]) -> str:
     return hashlib.sha256(last[0]).hexdigest() if last else _NOTHING_BEFORE
-
-
-def _printable(text: str) -> str:
-    """Names come from inventories and certificates, and a terminal obeys control characters."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _changed(number: int, what: str) -> LedgerError:
