@@ -36,10 +36,11 @@ options:
         V(ca) to wait for every proxy.
       - V(verify), role P(multimesh.istio.verify#role).
       - V(dns), role P(multimesh.istio.dns#role).
+      - V(audit), module M(multimesh.istio.policy_audit).
       - V(control-plane), roles P(multimesh.istio.control_plane#role) and P(multimesh.istio.gateway#role). Whoever has
         these rights can get all others.
     type: str
-    choices: [federation, ca, custody, rotation, adoption, verify, dns, control-plane]
+    choices: [federation, ca, custody, rotation, adoption, verify, dns, audit, control-plane]
     required: true
   subject:
     description:

@@ -27,6 +27,7 @@ import pytest
 import yaml
 from ansible_collections.multimesh.istio.plugins.module_utils import rbac
 from ansible_collections.multimesh.istio.plugins.module_utils.federation import compute
+from ansible_collections.multimesh.istio.plugins.module_utils.federation.admissions import admissions
 from ansible_collections.multimesh.istio.plugins.module_utils.kube import lease
 from ansible_collections.multimesh.istio.plugins.module_utils.model.inventory import parse
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import ingress
@@ -59,11 +60,11 @@ def export(service: str, namespace: str, *consumers: Any, **more: Any) -> dict[s
 
 
 # By the name of its Service, which brings endpoints of other meshes into its namespace.
-TAKEN_OVER = export("stock", "shop", "all", host="stock.shop.svc.cluster.local")
+TAKEN_OVER = export("stock", "shop", "east", "west", host="stock.shop.svc.cluster.local")
 EXPORTS = [
     export("reviews", "shop", "west"),
     export("desk", "shop", "west", via="gateway"),
-    export("ledger", "vault", "west"),
+    export("ledger", "vault", "west", {"mesh": "north", "namespace": "shop"}),
     TAKEN_OVER,
     export("front", "shop", "west", via="ingress"),
 ]
@@ -98,6 +99,7 @@ INVENTORY = parse(
                     ],
                 },
             },
+            "north": {"groups": ["meshes"], "vars": {"mesh_gateway_addresses": ["192.0.2.3"]}},
         }
     },
     allow_unknown_addresses=True,
@@ -604,6 +606,37 @@ def test_verify_is_refused_nothing(cluster: ApiCluster, verify: Account) -> None
 def test_verify_needs_each_right(verify: Account, missing: Permission) -> None:
     with verify.without(missing):
         names(missing, call_everything(verify))
+
+
+# Audit
+
+
+@pytest.fixture(scope="module")
+def audit(cluster: ApiCluster, folder: Path) -> Account:
+    hold(cluster)
+    return Account(cluster, folder, "audit")
+
+
+def audit_everything(audit: Account) -> list[dict[str, Any]]:
+    inspected = audit.module("mesh_info", exports=EXPORTS)
+    if inspected.get("failed"):
+        return [inspected]
+    return [audit.module("policy_audit", objects=OBJECTS, admissions=admissions(INVENTORY, MESH))]
+
+
+def test_audit_is_green_and_writes_nothing(cluster: ApiCluster, audit: Account) -> None:
+    requests = cluster.audit()
+    [result] = audit_everything(audit)
+    # No control plane runs here that would admit anybody.
+    assert {difference["kind"] for difference in result["differences"]} == {"refused"}
+    assert requests.writes() == []
+    assert verbs(requests.requests(), "secrets") == set()
+
+
+@one_by_one("audit")
+def test_audit_needs_each_right(audit: Account, missing: Permission) -> None:
+    with audit.without(missing):
+        names(missing, audit_everything(audit))
 
 
 # The Lease
