@@ -17,7 +17,7 @@ from itertools import product
 from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
-from ansible_collections.multimesh.istio.plugins.module_utils.federation import compute
+from ansible_collections.multimesh.istio.plugins.module_utils.federation import compute, telemetry
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import ROOT_NAMESPACE, Object
 from ansible_collections.multimesh.istio.plugins.module_utils.model import object_names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import nearest
@@ -29,6 +29,7 @@ VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "bind", 
 
 _NETWORKING = "networking.istio.io"
 _SECURITY = "security.istio.io"
+_TELEMETRY = "telemetry.istio.io"
 _IMPORTED = ("serviceentries", "destinationrules", "virtualservices")
 _ENDPOINTS = ("workloadentries",)
 _APPLIED = ("get", "list", "create", "patch", "delete")
@@ -144,6 +145,11 @@ def _federation(inventory: Inventory, host: str, names: Names) -> Permissions:
     behind = {export.namespace for export in _behind_ingress(inventory, host)}
     for namespace in {own, *exporting, *calling} if behind else ():
         needs |= _grant(namespace, _INGRESSES, ("ingresses",), _APPLIED if namespace in behind else ("list",))
+    observed = {item["metadata"]["namespace"] for item in telemetry.objects(inventory.clusters[host])}
+    for namespace in {own, *exporting, *calling} if observed else ():
+        verbs = _APPLIED if namespace in observed else ("list",)
+        needs |= _grant(namespace, _TELEMETRY, ("telemetries",), verbs)
+        needs |= _grant(namespace, _NETWORKING, ("envoyfilters",), verbs)
     return needs | _collisions(inventory, host) if names.read_conflicts else needs
 
 
@@ -246,7 +252,7 @@ def _control_plane(_inventory: Inventory, _host: str, _names: Names) -> Permissi
     needs |= _grant(own, "discovery.k8s.io", ("endpointslices",), changed)
     needs |= _grant(own, "networking.k8s.io", ("networkpolicies",), changed)
     needs |= _grant(own, "policy", ("poddisruptionbudgets",), changed)
-    needs |= _grant(own, "telemetry.istio.io", ("telemetries",), changed)
+    needs |= _grant(own, _TELEMETRY, ("telemetries",), changed)
     return needs | _grant(own, _SECURITY, ("peerauthentications",), changed)
 
 

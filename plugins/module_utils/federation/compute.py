@@ -17,6 +17,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.federation import 
     ingress,
     passthrough,
     peers,
+    telemetry,
 )
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object, identity
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import nearest
@@ -43,6 +44,7 @@ def federation(inventory: Inventory, host: str) -> list[Object]:
         exports = [export for export in cluster.exports if export.offers and export.via == via]
         objects += way.exported(cluster, exports, trust_domains)
     objects += authorization.policies(cluster, trust_domains)
+    objects += telemetry.objects(cluster)
     objects += default_deny.policies(cluster, _admitted_domains(inventory, cluster), trust_domains)
     return sorted(objects, key=identity)
 

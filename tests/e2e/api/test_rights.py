@@ -62,7 +62,7 @@ def export(service: str, namespace: str, *consumers: Any, **more: Any) -> dict[s
 # By the name of its Service, which brings endpoints of other meshes into its namespace.
 TAKEN_OVER = export("stock", "shop", "east", "west", host="stock.shop.svc.cluster.local")
 EXPORTS = [
-    export("reviews", "shop", "west"),
+    export("reviews", "shop", "west", attributes={"tier": "gold"}),
     export("desk", "shop", "west", via="gateway"),
     export("ledger", "vault", "west", {"mesh": "north", "namespace": "shop"}),
     TAKEN_OVER,
@@ -86,6 +86,7 @@ INVENTORY = parse(
                     "mesh_gateway_addresses": ["192.0.2.1"],
                     "mesh_exports": EXPORTS,
                     "mesh_external_services": [EXTERNAL],
+                    "mesh_telemetry_attributes": ["tier"],
                 },
             },
             "west": {
