@@ -61,10 +61,11 @@ def make_namespaces(lab: Lab) -> None:
 def deploy(lab: Lab) -> None:
     """Deploy the services and callers of all meshes and wait until they are ready."""
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda mesh: _deploy(lab, mesh), MESHES))
+        list(pool.map(lambda mesh: deploy_mesh(lab, mesh), MESHES))
 
 
-def _deploy(lab: Lab, mesh: str) -> None:
+def deploy_mesh(lab: Lab, mesh: str) -> None:
+    """Those of one mesh, whose namespaces are there."""
     objects: list[dict[str, Any]] = []
     for service in ("greeter", "hidden"):
         objects += manifests.app(mesh, NAMESPACE, service, ports=SERVICE_PORTS)

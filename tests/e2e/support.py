@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,15 +65,21 @@ class Federation:
         self.temporary = folder / "tmp"
         self.hosts: dict[str, dict[str, Any]] = {}
 
-    def write_inventory(self, hosts: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write an inventory of these hosts with the settings that the demo inventory has for the lab."""
+    def write_inventory(
+        self, hosts: Mapping[str, Mapping[str, Any]], teams: Mapping[str, Iterable[str]] | None = None
+    ) -> None:
+        """Write an inventory of these hosts with the settings that the demo inventory has for the lab.
+
+        teams: more groups, each with its hosts.
+        """
         self.hosts = {host: copy.deepcopy(dict(values)) for host, values in hosts.items()}
         settings = yaml.safe_load((CHECKOUT / "inventories/demo/group_vars/meshes.yml").read_text())
         settings |= {
             "demo_lab_directory": str(self.lab.place.published),
             "shared_root_ca_directory": str(self.folder / "ca"),
         }
-        groups = {"meshes": {"hosts": self.hosts, "vars": settings}}
+        groups: dict[str, Any] = {"meshes": {"hosts": self.hosts, "vars": settings}}
+        groups |= {team: {"hosts": dict.fromkeys(members)} for team, members in (teams or {}).items()}
         self.inventory.write_text(yaml.safe_dump(groups, sort_keys=False))
 
     def start(self, playbook: str, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
