@@ -184,20 +184,19 @@ class Resolver:
 
     def _join(self) -> None:
         """Complete exports of a host by what the others say that back them up."""
-        community = communities(export for exports in self.exports.values() for export in exports)
+        everything = [export for exports in self.exports.values() for export in exports]
+        community = communities(everything)
         together: dict[tuple[str, str], list[Export]] = defaultdict(list)
-        for exports in self.exports.values():
-            for export in exports:
-                together[export.host or export.origin, community.get(id(export), "")].append(export)
+        for export in everything:
+            together[export.host or export.origin, community.get(id(export), "")].append(export)
         joined: dict[int, Export] = {}
-        for (_host, cluster), exports in together.items():
-            staying = [export for export in exports if export.cluster not in self._without]
-            services = {(export.namespace, export.service) for export in staying}
+        for (_host, common), found in together.items():
+            staying = {(export.namespace, export.service) for export in found if export.cluster not in self._without}
             # That all who say something of it say the same is checked.
-            said = [spec.traffic for export in exports if (spec := self.spec(export)).traffic]
-            for export in exports:
-                traffic = self.spec(export).traffic or (said[-1] if export.host and said else Traffic())
-                joined[id(export)] = replace(export, community=cluster, traffic=traffic, common_host=len(services) > 1)
+            said = [traffic for export in found if export.host and (traffic := self.spec(export).traffic)]
+            for export in found:
+                traffic = self.spec(export).traffic or (said[-1] if said else export.traffic)
+                joined[id(export)] = replace(export, community=common, traffic=traffic, common_host=len(staying) > 1)
         self.exports = {host: tuple(joined[id(export)] for export in found) for host, found in self.exports.items()}
 
     def _require(self, site: Site, spec: ExportSpec, known: Known) -> None:
