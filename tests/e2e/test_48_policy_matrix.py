@@ -271,6 +271,30 @@ def test_attributes_travel_with_the_objects(matrix):
     assert override["tagOverrides"] == {"export_team": {"value": '"records"'}, "export_tier": {"value": '"gold"'}}
 
 
+def test_istiod_makes_tags_of_attributes(matrix):
+    """What Istio's own proxies would do: those of the lab lack the filter, so it is read off istiod and not off them."""
+    metadata = {"name": "metrics", "namespace": "matrix"}
+    spec = {"metrics": [{"providers": [{"name": "prometheus"}]}]}
+    owners = {"apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry", "metadata": metadata, "spec": spec}
+    [pod] = matrix.kubectl_json("east", "get", "pods", "-n", "matrix", "-l", "app=records")["items"]
+    ask = ["pilot-discovery", "request", "GET", f"/debug/config_dump?proxyID={pod['metadata']['name']}.matrix"]
+    matrix.lab.apply("east", [owners])
+    try:
+        dump = wait_for(
+            lambda: (
+                (found := matrix.lab.kubectl("east", "exec", "-n", "istio-system", "deploy/istiod", "--", *ask))
+                and "export_tier" in found
+                and found
+            ),
+            "istiod has made a filter of it",
+        )
+    finally:
+        matrix.lab.kubectl("east", "delete", "telemetry", "-n", "matrix", "metrics")
+    print("\n".join(sorted({line.strip() for line in dump.splitlines() if "export_t" in line})))
+    assert re.search(r'"export_tier": "\\"gold\\""', dump)
+    assert re.search(r'"export_team": "\\"records\\""', dump)
+
+
 # The audit
 
 
