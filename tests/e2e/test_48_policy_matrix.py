@@ -272,12 +272,17 @@ def test_attributes_travel_with_the_objects(matrix):
 
 
 def test_istiod_makes_tags_of_attributes(matrix):
-    """What Istio's own proxies would do: those of the lab lack the filter, so it is read off istiod and not off them."""
+    """What Istio's own proxies would be told: those of the lab lack the filter for metrics, and refuse it."""
     metadata = {"name": "metrics", "namespace": "matrix"}
     spec = {"metrics": [{"providers": [{"name": "prometheus"}]}]}
     owners = {"apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry", "metadata": metadata, "spec": spec}
     [pod] = matrix.kubectl_json("east", "get", "pods", "-n", "matrix", "-l", "app=records")["items"]
-    ask = ["pilot-discovery", "request", "GET", f"/debug/config_dump?proxyID={pod['metadata']['name']}.matrix"]
+    ask = [
+        "/usr/local/bin/pilot-discovery",
+        "request",
+        "GET",
+        f"/debug/config_dump?proxyID={pod['metadata']['name']}.matrix",
+    ]
     matrix.lab.apply("east", [owners])
     try:
         dump = wait_for(
@@ -291,8 +296,8 @@ def test_istiod_makes_tags_of_attributes(matrix):
     finally:
         matrix.lab.kubectl("east", "delete", "telemetry", "-n", "matrix", "metrics")
     print("\n".join(sorted({line.strip() for line in dump.splitlines() if "export_t" in line})))
-    assert re.search(r'"export_tier": "\\"gold\\""', dump)
-    assert re.search(r'"export_team": "\\"records\\""', dump)
+    for tag, value in (("export_tier", "gold"), ("export_team", "records")):
+        assert re.search(rf'"{tag}":\s*"\\"{value}\\""', dump)
 
 
 # The audit
