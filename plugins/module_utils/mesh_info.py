@@ -342,7 +342,7 @@ def service_facts(service: Body, backends: Sequence[Body], neighbours: Iterable[
         "same_pods": sorted(
             str(other["metadata"]["name"])
             for other in neighbours
-            if _selects(_selector(other), own_labels) and other["metadata"]["name"] != service["metadata"]["name"]
+            if selects(_selector(other), own_labels) and other["metadata"]["name"] != service["metadata"]["name"]
         ),
     }
 

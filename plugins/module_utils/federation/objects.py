@@ -33,9 +33,7 @@ def build(
     exports: Iterable[Export] = (),
     external: Iterable[str] = (),
 ) -> Object:
-    """An object that carries the collection's label, and what it is there for: exports with their attributes, or services
-    outside every mesh.
-    """
+    """An object that carries the collection's label, and the exports or external services that it is there for."""
     exports = list(exports)
     metadata: Object = {
         "name": name,

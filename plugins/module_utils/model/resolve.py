@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from ansible_collections.multimesh.istio.plugins.module_utils.model.communities import communities
 from ansible_collections.multimesh.istio.plugins.module_utils.model import external_consumers as external
+from ansible_collections.multimesh.istio.plugins.module_utils.model.communities import communities
 from ansible_collections.multimesh.istio.plugins.module_utils.model.imports import Importer
 from ansible_collections.multimesh.istio.plugins.module_utils.model.offers import Offers
 from ansible_collections.multimesh.istio.plugins.module_utils.model.ports import PROTOCOLS, port_name
