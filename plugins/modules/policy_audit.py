@@ -15,8 +15,8 @@ description:
   - Compares that with what the inventory says, in both directions.
   - Policies are read as Istio documents them. What principals, ports, methods and paths alone do not decide, such as
     conditions, addresses and tokens, is named with the policy as a further limit, and counts as not refused.
-  - Services that other meshes reach by mutual TLS from sidecar to sidecar (C(via=passthrough)) are judged. For other
-    ways the objects are compared.
+  - Exports C(via=passthrough) are judged by the policies of their pods, and exports C(via=gateway) by those of the
+    gateway that serves them.
 author:
   - The multimesh.istio authors (@multimesh)
 extends_documentation_fragment:
@@ -90,6 +90,10 @@ grants:
       description: Protocol that Istio selects for it.
       type: str
       sample: HTTP
+    via:
+      description: Whether the workload itself is called, V(passthrough), or a gateway before it, V(gateway).
+      type: str
+      sample: passthrough
     caller:
       description: Callers, as policies write principals.
       type: str
@@ -133,7 +137,7 @@ differences:
     kind:
       description:
         - V(open), a caller may do more than the inventory says; V(refused), it may do less.
-        - V(no_policy), a Gateway leads other meshes to a Service whose pods no policy protects.
+        - V(no_policy), a Gateway leads other meshes to a Service that no policy protects.
         - V(exposed), a Gateway leads to a Service that the inventory does not export; V(not_exposed), none leads to
           one that it does.
         - V(missing), V(changed), V(unexpected), an object of the federation that is not there, is not as it should be,
@@ -156,7 +160,7 @@ table:
   description: The same for people.
   returned: success
   type: str
-  sample: "SERVICE       PORT  CALLER       METHODS  PATHS  LIMITED FURTHER BY\n"
+  sample: "SERVICE       PORT  VIA          CALLER       METHODS  PATHS  LIMITED FURTHER BY\n"
 """
 
 import os

@@ -29,6 +29,7 @@ class Difference:
 class Grant:
     """Calls that a caller may make, all alike.
 
+    via: ``passthrough``, where workloads judge, or ``gateway``.
     caller: a principal as policies write it. except_callers: those of them that are treated otherwise.
     methods, paths: None is every one but ``except_methods`` and ``except_paths``.
     limited_by: policies that may refuse more.
@@ -38,6 +39,7 @@ class Grant:
     service: str
     port: int
     protocol: str
+    via: str
     caller: str
     except_callers: tuple[str, ...]
     methods: tuple[str, ...] | None

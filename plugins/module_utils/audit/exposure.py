@@ -3,13 +3,15 @@
 
 """Which Services the Gateways of a cluster lead other meshes to, whoever wrote them.
 
-A server with ``AUTO_PASSTHROUGH`` leads to every port of every host that it names:
+A server with ``AUTO_PASSTHROUGH`` leads to every port of every host that it names, and workloads judge who calls
+them. One with ``ISTIO_MUTUAL`` is itself what is called, here under ``<port>.<host>``, and the gateway judges.
 https://istio.io/latest/docs/reference/config/networking/gateway/.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.audit.patterns import contains
@@ -36,8 +38,8 @@ def exposed(gateways: Iterable[Body], entries: Iterable[Body], services: Iterabl
                 hosts.setdefault(host, set()).update(behind)
     found: dict[Service, set[str]] = {}
     for gateway in gateways:
-        key = f"{gateway['metadata']['namespace']}/{gateway['metadata']['name']}"
-        for pattern in _passed_on(gateway):
+        key = _key(gateway)
+        for _port, pattern in _hosts(gateway, "AUTO_PASSTHROUGH"):
             for host, behind in hosts.items():
                 if contains(pattern, host):
                     for service in behind:
@@ -49,8 +51,40 @@ def _addresses(entry: Body) -> list[str]:
     return [str(endpoint.get("address")) for endpoint in (entry.get("spec") or {}).get("endpoints") or ()]
 
 
-def _passed_on(gateway: Body) -> Iterator[str]:
+@dataclass(frozen=True)
+class Served:
+    """A port of a Service that a gateway serves itself.
+
+    gateway: ``namespace/name``. listens_on: its port for this. selector: labels that all of its pods have.
+    """
+
+    service: Service
+    port: int
+    server_name: str
+    gateway: str
+    listens_on: int
+    selector: Mapping[str, str]
+
+
+def served(gateways: Iterable[Body]) -> Iterator[Served]:
+    """What is served under the name of a Service and a port."""
+    for gateway in gateways:
+        selector = (gateway.get("spec") or {}).get("selector") or {}
+        for listens_on, host in _hosts(gateway, "ISTIO_MUTUAL"):
+            port, _dot, name = host.partition(".")
+            if port.isdigit() and name.endswith(_LOCAL) and name.count(".") == _LOCAL.count(".") + 1:
+                service, namespace = name.removesuffix(_LOCAL).split(".")
+                yield Served((namespace, service), int(port), host, _key(gateway), listens_on, selector)
+
+
+def _hosts(gateway: Body, mode: str) -> Iterator[tuple[int, str]]:
+    """Ports of a gateway, each with a host that it knows there."""
     for server in (gateway.get("spec") or {}).get("servers") or ():
-        if (server.get("tls") or {}).get("mode") == "AUTO_PASSTHROUGH":
+        if (server.get("tls") or {}).get("mode") == mode:
             for host in server.get("hosts") or ():
-                yield host.rpartition("/")[2]  # the namespace before it says whose VirtualServices may bind
+                # The namespace before a host says whose VirtualServices may bind.
+                yield (server.get("port") or {}).get("number") or 0, host.rpartition("/")[2]
+
+
+def _key(gateway: Body) -> str:
+    return f"{gateway['metadata']['namespace']}/{gateway['metadata']['name']}"

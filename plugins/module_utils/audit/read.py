@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.multimesh.istio.plugins.module_utils.audit.exposure import Service
+from ansible_collections.multimesh.istio.plugins.module_utils.audit.exposure import Service, served
 from ansible_collections.multimesh.istio.plugins.module_utils.audit.report import State, exposed_services
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Lister
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
@@ -44,8 +44,9 @@ def read_state(cluster: Lister, exports: Iterable[Service]) -> State:
         )
         by_name = {(item["metadata"]["namespace"], item["metadata"]["name"]): item for item in services}
         state = State(admitted_domains(config_maps), policies, gateways, entries, {}, {})
-        asked = {name for name in {*exposed_services(state, by_name), *exports} if name in by_name}
-        namespaces = sorted({namespace for namespace, _name in asked})
+        at_gateways = {way.service for way in served(gateways)}
+        asked = {*exposed_services(state, by_name), *at_gateways, *exports} & by_name.keys()
+        namespaces = sorted({*(namespace for namespace, _name in asked), *([ISTIO_NAMESPACE] if at_gateways else [])})
         pods = dict(zip(namespaces, pool.map(lambda one: cluster.list_objects(POD, one), namespaces), strict=True))
     selectors = {name: (by_name[name].get("spec") or {}).get("selector") or {} for name in sorted(asked)}
     behind = {
@@ -55,8 +56,13 @@ def read_state(cluster: Lister, exports: Iterable[Service]) -> State:
     return replace(
         state,
         services={name: service_facts(by_name[name], [pod["spec"] for pod in behind[name]]) for name in behind},
-        pods={name: [pod["metadata"].get("labels") or {} for pod in found] for name, found in behind.items()},
+        pods={name: _labels(found) for name, found in behind.items()},
+        gateway_pods=_labels(pod for pod in pods.get(ISTIO_NAMESPACE, ()) if is_serving(pod)),
     )
+
+
+def _labels(pods: Iterable[Body]) -> list[Mapping[str, str]]:
+    return [pod["metadata"].get("labels") or {} for pod in pods]
 
 
 def admitted_domains(config_maps: Iterable[Body]) -> list[str]:

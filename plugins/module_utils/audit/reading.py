@@ -147,13 +147,14 @@ def _is_caller(principal: str) -> bool:
     )
 
 
-def admitted(policies: Iterable[Policy], caller: str, port: int, http: bool) -> Admitted | None:
+def admitted(policies: Iterable[Policy], caller: str, port: int, http: bool, server_name: str = "") -> Admitted | None:
     """What policies of one pod let a caller do on one of its ports; None is nothing.
 
     caller: a pattern as ``callers_named`` gives them. Meant is whoever it contains and no narrower one of these does.
+    server_name: what is asked for, at a gateway, which serves nothing else under it. Workloads can be told any name.
     """
     policies = list(policies)
-    reading = _Reading(policies, caller, str(port), http)
+    reading = _Reading(policies, caller, str(port), http, server_name)
     for policy in policies:
         if policy.action == "DENY":
             reading.deny(policy)
@@ -169,10 +170,11 @@ def admitted(policies: Iterable[Policy], caller: str, port: int, http: bool) -> 
 class _Reading:
     """What is left of everything while policies are read."""
 
-    def __init__(self, policies: Iterable[Policy], caller: str, port: str, http: bool) -> None:
+    def __init__(self, policies: Iterable[Policy], caller: str, port: str, http: bool, server_name: str) -> None:
         self.caller = caller
         self.port = port
         self.http = http
+        self.server_name = server_name
         named = _methods_named(policies) if http else set()
         self.left: dict[str, Paths | None] = dict.fromkeys([OTHER, *sorted(named)], Paths())
         self.limited_by: set[str] = set()
@@ -229,9 +231,10 @@ class _Reading:
         for rule in policy.rules:
             sources = [entry.get("source") or {} for entry in rule.get("from") or ()] or [{}]
             known = [certain for source in sources if (certain := self._is_about(source)) is not None]
-            if not known:
+            conditions = [self._holds(condition) for condition in rule.get("when") or ()]
+            if not known or False in conditions:
                 continue
-            certain = any(known) and not rule.get("when")
+            certain = any(known) and None not in conditions
             for entry in rule.get("to") or [{}]:
                 operation = entry.get("operation") or {}
                 if self._has_port(operation):
@@ -247,6 +250,15 @@ class _Reading:
         if not wanted or any(contains(pattern, self.caller) for pattern in wanted):
             return certain
         return False if any(self._is_vague(pattern) for pattern in wanted) else None
+
+    def _holds(self, condition: Body) -> bool | None:
+        """Whether a condition holds; None if nobody can tell."""
+        if condition.get("key") != "connection.sni" or not self.server_name:
+            return None
+        unwanted = condition.get("notValues") or ()
+        return _field(condition, "values", self.server_name) and not any(
+            contains(str(pattern), self.server_name) for pattern in unwanted
+        )
 
     def _is_vague(self, principal: str) -> bool:
         """Whether it may mean some of these callers. Those that a shape of caller means are callers of their own."""

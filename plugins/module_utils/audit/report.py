@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.audit import objects
 from ansible_collections.multimesh.istio.plugins.module_utils.audit.difference import Difference, Grant
-from ansible_collections.multimesh.istio.plugins.module_utils.audit.exposure import Service, exposed
+from ansible_collections.multimesh.istio.plugins.module_utils.audit.exposure import Served, Service, exposed, served
 from ansible_collections.multimesh.istio.plugins.module_utils.audit.patterns import contains, simplest
 from ansible_collections.multimesh.istio.plugins.module_utils.audit.reading import (
     NO_PATHS,
@@ -27,6 +27,7 @@ Body = Mapping[str, Any]
 
 KINDS = ("AuthorizationPolicy", "Gateway", "ServiceEntry")
 HTTP_PROTOCOLS = ("HTTP", "HTTP2", "GRPC")
+ROOT = "istio-system"
 _NOTHING = Admitted({})
 
 
@@ -37,6 +38,7 @@ class State:
     trust_domains: those of other meshes that its control plane admits.
     policies, gateways, entries: objects as the API server gives them.
     services: as mesh_info.service_facts gives them. pods: labels of the pods behind each.
+    gateway_pods: labels of the pods of the namespace of gateways and control planes.
     """
 
     trust_domains: Sequence[str]
@@ -45,7 +47,8 @@ class State:
     entries: Sequence[Body]
     services: Mapping[Service, Body]
     pods: Mapping[Service, Sequence[Mapping[str, str]]]
-    root_namespace: str = "istio-system"
+    gateway_pods: Sequence[Mapping[str, str]] = ()
+    root_namespace: str = ROOT
 
 
 @dataclass(frozen=True)
@@ -71,36 +74,74 @@ def audit(state: State, wanted: Sequence[Body], admissions: Sequence[Body]) -> R
     live = [*state.policies, *state.gateways, *state.entries]
     differences = set(objects.compare([item for item in wanted if item["kind"] in KINDS], live))
     policies = [policy for item in state.policies if (policy := Policy.read(item))]
-    direct = [entry for entry in admissions if entry["via"] == "passthrough"]
-    ways = exposed_services(state, state.services)
-    exports = {(entry["namespace"], entry["service"]) for entry in direct}
-    differences |= set(_ways(ways, exports))
-    for service in sorted(ways.keys() & state.services.keys()):
-        for labels in _distinct(state.pods[service], policies) or [state.services[service]["selector"]]:
-            applying = [policy for policy in policies if policy.selects(service[0], labels, state.root_namespace)]
-            for port in state.services[service]["ports"]:
-                expected = _expected(direct, state, service, port)
-                place = _Port(service, port, applying, expected, state.trust_domains)
-                grants.update(dict.fromkeys(place.grants()))
-                differences |= set(place.differences())
+    for place in (*_workloads(state, policies, admissions), *_gateways(state, policies, admissions)):
+        grants.update(dict.fromkeys(place.grants()))
+        differences |= set(place.differences())
+    differences |= set(_ways(exposed_services(state, state.services), admissions, "passthrough"))
+    by_gateway: dict[Service, set[str]] = {}
+    for way in served(state.gateways):
+        by_gateway.setdefault(way.service, set()).add(way.gateway)
+    differences |= set(_ways(by_gateway, admissions, "gateway"))
     return Report(tuple(sorted(grants, key=_order)), tuple(sorted(differences)))
+
+
+def _workloads(state: State, policies: Sequence[Policy], admissions: Iterable[Body]) -> Iterator[_Port]:
+    """Ports of pods that other meshes reach themselves."""
+    direct = [entry for entry in admissions if entry["via"] == "passthrough"]
+    for service in sorted(exposed_services(state, state.services).keys() & state.services.keys()):
+        facts = state.services[service]
+        for labels in _distinct(state.pods[service], policies) or [facts["selector"]]:
+            applying = [policy for policy in policies if policy.selects(service[0], labels, state.root_namespace)]
+            for port in facts["ports"]:
+                expected = _expected(direct, state, service, port)
+                point = Point(applying, port["target_port"] or 0, port["protocol"] in HTTP_PROTOCOLS)
+                yield _Port(service, port, point, expected, state.trust_domains)
+
+
+def _gateways(state: State, policies: Sequence[Policy], admissions: Iterable[Body]) -> Iterator[_Port]:
+    """Ports that a gateway serves itself."""
+    for way in served(state.gateways):
+        pods = [labels for labels in state.gateway_pods if way.selector.items() <= labels.items()]
+        expected = _expected_of(way, admissions)
+        facts = state.services.get(way.service)
+        for port in facts["ports"] if facts else ():
+            for labels in _distinct(pods, policies) or [way.selector] if port["number"] == way.port else ():
+                applying = [policy for policy in policies if policy.selects(ROOT, labels, state.root_namespace)]
+                point = Point(applying, way.listens_on, port["protocol"] in HTTP_PROTOCOLS, way.server_name)
+                yield _Port(way.service, port, point, expected, state.trust_domains)
+
+
+def _expected_of(way: Served, admissions: Iterable[Body]) -> list[Body]:
+    """Callers whom the inventory admits to what a gateway serves."""
+    asked = (*way.service, way.port, "gateway")
+    return [
+        caller
+        for entry in admissions
+        if (entry["namespace"], entry["service"], entry["port"], entry["via"]) == asked
+        for caller in entry["callers"]
+    ]
 
 
 def _order(grant: Grant) -> tuple[str, ...]:
     return tuple(
-        map(str, (grant.namespace, grant.service, f"{grant.port:05}", grant.caller, grant.methods, grant.paths))
+        map(
+            str,
+            (grant.namespace, grant.service, f"{grant.port:05}", grant.via, grant.caller, grant.methods, grant.paths),
+        )
     )
 
 
-def _ways(ways: Mapping[Service, set[str]], exports: set[Service]) -> Iterator[Difference]:
+def _ways(ways: Mapping[Service, set[str]], admissions: Iterable[Body], via: str) -> Iterator[Difference]:
+    exports = {(entry["namespace"], entry["service"]) for entry in admissions if entry["via"] == via}
     for (namespace, service), gateways in ways.items():
         if (namespace, service) not in exports:
             text = (
                 f"Gateway {', '.join(sorted(gateways))} leads other meshes there, and the inventory does not export it"
+                f" via {via}"
             )
             yield Difference("exposed", f"{namespace}/{service}", text)
     for namespace, service in exports - ways.keys():
-        text = "the inventory exports it, and no Gateway leads there, or the Service does not exist"
+        text = f"the inventory exports it via {via}, and no Gateway leads there, or the Service does not exist"
         yield Difference("not_exposed", f"{namespace}/{service}", text)
 
 
@@ -127,23 +168,35 @@ def _expected(admissions: Iterable[Body], state: State, service: Service, port: 
     return found
 
 
+@dataclass(frozen=True)
+class Point:
+    """Where it is decided who may call a port.
+
+    policies: those of the pods. port: the one that they see. server_name: what is asked for, at a gateway only.
+    """
+
+    policies: Sequence[Policy]
+    port: int
+    http: bool
+    server_name: str = ""
+
+
 class _Port:
-    """One port of a Service with the policies of its pods."""
+    """One port of a Service with the policies that decide who may call it."""
 
     def __init__(
         self,
         service: Service,
         port: Body,
-        policies: Sequence[Policy],
+        point: Point,
         expected: Sequence[Body],
         trust_domains: Iterable[str],
     ) -> None:
-        self.service, self.port, self.policies = service, port, policies
+        self.service, self.port, self.point = service, port, point
         self.where = f"{service[0]}/{service[1]}:{port['number']}"
-        self.http = port["protocol"] in HTTP_PROTOCOLS
         self.let_in = {f"{domain}/*" for domain in trust_domains}
         domains = self.let_in | {f"{entry['trust_domain']}/*" for entry in expected}
-        named = callers_named(policies) | {_pattern(entry) for entry in expected}
+        named = callers_named(point.policies) | {_pattern(entry) for entry in expected}
         remote = [caller for caller in named if any(contains(domain, caller) for domain in domains)]
         self.callers = sorted({*domains, *remote})
         self.live = {caller: self._live(caller) for caller in self.callers}
@@ -152,7 +205,8 @@ class _Port:
     def _live(self, caller: str) -> Admitted:
         if not any(contains(domain, caller) for domain in self.let_in):
             return _NOTHING  # the handshake fails
-        return admitted(self.policies, caller, self.port["target_port"] or 0, self.http) or _NOTHING
+        point = self.point
+        return admitted(point.policies, caller, point.port, point.http, point.server_name) or _NOTHING
 
     def _wanted(self, caller: str, expected: Iterable[Body]) -> Admitted:
         entries = [entry for entry in expected if contains(_pattern(entry), caller)]
@@ -190,6 +244,7 @@ class _Port:
                 service=self.service[1],
                 port=self.port["number"],
                 protocol=self.port["protocol"],
+                via="gateway" if self.point.server_name else "passthrough",
                 caller=caller,
                 except_callers=others,
                 methods=None if every else tuple(sorted(methods)),
@@ -212,7 +267,7 @@ class _Port:
     # Against the inventory
 
     def differences(self) -> Iterator[Difference]:
-        if not any(policy.action == "DENY" for policy in self.policies):
+        if not any(policy.action == "DENY" for policy in self.point.policies):
             # One line says it better than what each of the callers could do.
             text = "no policy refuses anybody, so that every identity of an admitted trust domain may call it"
             yield Difference("no_policy", self.where, text)
@@ -230,7 +285,7 @@ class _Port:
                 yield Difference("refused", self.where, text)
 
     def _calls(self, methods: list[str], found: Admitted) -> str:
-        if not self.http:
+        if not self.point.http:
             return "call it"
         calls: dict[Paths, list[str]] = {}
         for method in sorted(methods, reverse=True):

@@ -18,6 +18,7 @@ def table(report: Report) -> str:
         (
             f"{grant.namespace}/{grant.service}",
             str(grant.port),
+            grant.via,
             _but(grant.caller, grant.except_callers),
             _but(_list(grant.methods, "all"), grant.except_methods) if _is_http(grant) else "-",
             _but(_list(grant.paths, "all"), grant.except_paths) if _is_http(grant) else "-",
@@ -25,7 +26,7 @@ def table(report: Report) -> str:
         )
         for grant in report.grants
     ]
-    shown = aligned(("SERVICE", "PORT", "CALLER", "METHODS", "PATHS", "LIMITED FURTHER BY"), rows)
+    shown = aligned(("SERVICE", "PORT", "VIA", "CALLER", "METHODS", "PATHS", "LIMITED FURTHER BY"), rows)
     return shown + "".join(f"{difference}\n" for difference in report.differences)
 
 

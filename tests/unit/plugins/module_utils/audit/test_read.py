@@ -41,3 +41,15 @@ def test_only_what_others_can_ask_for_and_what_is_exported_is_looked_at() -> Non
     assert ("list", "pods", "elsewhere") not in cluster.asked
     assert {verb for verb, _plural, _namespace in cluster.asked} == {"list"}
     assert "secrets" not in {plural for _verb, plural, _namespace in cluster.asked}
+
+
+def test_pods_of_gateways_are_read_where_they_serve_something() -> None:
+    serving = {"tls": {"mode": "ISTIO_MUTUAL"}, "hosts": ["80.a.shop.svc.cluster.local"]}
+    way = thing("Gateway", "way", spec={"servers": [serving]})
+    found = [service("a", PORT), pod("gateway-1", "gateway", namespace="istio-system")]
+    state = read_state(FakeCluster(*found, way), [])
+    assert list(state.services) == [("shop", "a")]
+    assert state.gateway_pods == [{"app": "gateway"}]
+    cluster = FakeCluster(*found)
+    assert read_state(cluster, [("shop", "a")]).gateway_pods == []
+    assert ("list", "pods", "istio-system") not in cluster.asked

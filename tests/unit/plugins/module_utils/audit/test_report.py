@@ -17,6 +17,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.federation.compute
 from ansible_collections.multimesh.istio.plugins.module_utils.model.inventory import parse
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Inventory
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.unit.plugins.module_utils.federation.test_authorization import export, inventory, worlds
 
@@ -36,12 +37,16 @@ class Cluster:
         self.services = {("books", entry["service"]): facts(entry) for entry in exports}
         self.pods = {name: [{**facts["selector"], "version": "v1"}] for name, facts in self.services.items()}
         self.domains = mesh_config(self.inventory, "east")["admitted_trust_domains"]
+        self.gateway_pods: list[dict[str, str]] = []
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         return [item for item in self.objects if item["kind"] == kind]
 
-    def named(self, name: str) -> dict[str, Any]:
-        [found] = [item for item in self.objects if item["metadata"]["name"] == name]
+    def named(self, name: str, kind: str = "") -> dict[str, Any]:
+        found, *others = [
+            item for item in self.objects if item["metadata"]["name"] == name and kind in ("", item["kind"])
+        ]
+        assert not others
         return found
 
     def report(self) -> Report:
@@ -52,6 +57,7 @@ class Cluster:
             self.of_kind("ServiceEntry"),
             self.services,
             self.pods,
+            self.gateway_pods,
         )
         return audit(state, self.wanted, admissions(self.inventory, "east"))
 
@@ -83,11 +89,101 @@ def test_what_the_collection_writes_is_what_the_inventory_says(exports: list[dic
 
 def test_the_table(cluster: Cluster) -> None:
     assert table(cluster.report()).splitlines() == [
-        "SERVICE        PORT  CALLER                     METHODS  PATHS  LIMITED FURTHER BY",
-        "books/reviews  7080  north.mesh/*               all      all    -",
-        "books/reviews  7080  west.mesh/ns/shop/sa/cart  GET      /a/*   -",
-        "books/reviews  8000  north.mesh/*               -        -      -",
+        "SERVICE        PORT  VIA          CALLER                     METHODS  PATHS  LIMITED FURTHER BY",
+        "books/reviews  7080  passthrough  north.mesh/*               all      all    -",
+        "books/reviews  7080  passthrough  west.mesh/ns/shop/sa/cart  GET      /a/*   -",
+        "books/reviews  8000  passthrough  north.mesh/*               -        -      -",
     ]
+
+
+AT_GATEWAY = {**EXPORTS[0], "via": "gateway"}
+GATEWAY_PODS = [{"app": "istio-eastwestgateway", "istio": "eastwestgateway"}, {"app": "istiod"}]
+
+
+@pytest.fixture
+def at_gateway() -> Cluster:
+    cluster = Cluster([AT_GATEWAY])
+    cluster.gateway_pods = GATEWAY_PODS
+    return cluster
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds(), st.lists(st.sampled_from(["passthrough", "gateway"]), min_size=3, max_size=3))
+def test_whichever_way_exports_go(exports: list[dict[str, Any]], ways: list[str]) -> None:
+    named = [entry | {"via": way} for entry, way in zip(exports, ways, strict=False) if entry["consumers"]]
+    cluster = Cluster(named)
+    assert cluster.lines() == []
+    ways_of = {entry["service"]: entry["via"] for entry in named}
+    assert all(grant.via == ways_of[grant.service] for grant in cluster.report().grants)
+
+
+def test_a_gateway_judges_what_it_serves(at_gateway: Cluster) -> None:
+    assert table(at_gateway.report()).splitlines() == [
+        "SERVICE        PORT  VIA      CALLER                     METHODS  PATHS  LIMITED FURTHER BY",
+        "books/reviews  7080  gateway  north.mesh/*               all      all    -",
+        "books/reviews  7080  gateway  west.mesh/ns/shop/sa/cart  GET      /a/*   -",
+        "books/reviews  8000  gateway  north.mesh/*               -        -      -",
+    ]
+
+
+def test_a_policy_of_a_gateway_that_somebody_opened(at_gateway: Cluster) -> None:
+    policy = at_gateway.named("multimesh-gateway-exports", "AuthorizationPolicy")
+    # The rules for everybody who is not named stay; the one for cart's methods and paths goes.
+    policy["spec"]["rules"] = [
+        rule for rule in policy["spec"]["rules"] if "principals" not in rule.get("from", [{}])[0].get("source", {})
+    ]
+    changed, opened = at_gateway.lines()
+    assert changed.startswith("changed: AuthorizationPolicy istio-system/multimesh-gateway-exports: ")
+    assert opened == (
+        "open: books/reviews:7080: west.mesh/ns/shop/sa/cart may use GET, other methods on all paths,"
+        " and the inventory does not say so"
+    )
+
+
+def test_a_gateway_without_policies(at_gateway: Cluster) -> None:
+    for name in ("multimesh-gateway-exports", "multimesh-default-deny"):
+        at_gateway.objects.remove(at_gateway.named(name, "AuthorizationPolicy"))
+    kinds = [line.rpartition(": ")[0] for line in at_gateway.lines() if line.startswith("no_policy")]
+    assert kinds == ["no_policy: books/reviews:7080", "no_policy: books/reviews:8000"]
+
+
+def test_policies_select_pods_of_a_gateway_by_any_of_their_labels(at_gateway: Cluster) -> None:
+    selector = {"matchLabels": {"app": "istio-eastwestgateway"}}
+    deny = {"from": [{"source": {"principals": ["north.mesh/*"]}}]}
+    policy = object_of("AuthorizationPolicy", "istio-system", "ban", selector=selector, action="DENY", rules=[deny])
+    at_gateway.objects.append(policy)
+    assert [line.partition(" may")[0] for line in at_gateway.lines()] == [
+        "refused: books/reviews:7080: north.mesh/*",
+        "refused: books/reviews:8000: north.mesh/*",
+    ]
+    policy["spec"]["selector"] = {"matchLabels": {"app": "other"}}
+    assert at_gateway.lines() == []
+
+
+def test_conditions_about_the_server_name(at_gateway: Cluster) -> None:
+    asked = {"key": "connection.sni", "values": ["8000.*"], "notValues": ["*.global"]}
+    policy = object_of("AuthorizationPolicy", "istio-system", "ban", action="DENY", rules=[{"when": [asked]}])
+    at_gateway.objects.append(policy)
+    assert [line.partition(" may")[0] for line in at_gateway.lines()] == ["refused: books/reviews:8000: north.mesh/*"]
+    asked["notValues"] = ["*.local"]
+    assert at_gateway.lines() == []
+    # Nobody can tell what else holds for a call.
+    policy["spec"]["rules"] = [{"when": [{"key": "request.headers[x-stage]", "values": ["canary"]}]}]
+    assert {grant.limited_by for grant in at_gateway.report().grants} == {("istio-system/ban",)}
+
+
+def test_a_gateway_that_serves_what_nobody_exports_there(at_gateway: Cluster) -> None:
+    at_gateway.services["books", "private"] = facts(export("private", "private", [8080], []))
+    at_gateway.pods["books", "private"] = []
+    hosts = ["./7080.private.books.svc.cluster.local", "private.books.svc.cluster.local", "7080.shop.global"]
+    server = {"port": {"number": 15443}, "tls": {"mode": "ISTIO_MUTUAL"}, "hosts": hosts}
+    door = object_of("Gateway", "books", "door", servers=[server], selector={"istio": "eastwestgateway"})
+    at_gateway.objects.append(door)
+    text = "Gateway books/door leads other meshes there, and the inventory does not export it via gateway"
+    assert at_gateway.lines() == [f"exposed: books/private: {text}"]
+    at_gateway.objects.remove(at_gateway.named("multimesh-gateway-exports", "Gateway"))
+    text = "the inventory exports it via gateway, and no Gateway leads there, or the Service does not exist"
+    assert f"not_exposed: books/reviews: {text}" in at_gateway.lines()
 
 
 def test_nobody_needs_no_table() -> None:
@@ -142,7 +238,8 @@ def test_an_owner_who_refuses_more(cluster: Cluster) -> None:
         ),
         "refused: books/reviews:8000: north.mesh/* may call it by the inventory, and the cluster refuses some of it",
     ]
-    assert "books/reviews  7080  north.mesh/*               all      all but /a/admin*   -" in table(cluster.report())
+    line = "books/reviews  7080  passthrough  north.mesh/*               all      all but /a/admin*   -"
+    assert line in table(cluster.report())
 
 
 def test_a_trust_domain_that_the_control_plane_does_not_admit(cluster: Cluster) -> None:
@@ -163,7 +260,7 @@ def test_gateways_that_lead_elsewhere(cluster: Cluster) -> None:
     assert [line.partition(", and")[0] for line in cluster.lines()] == [
         "exposed: books/private: Gateway books/back-door leads other meshes there",
         "missing: Gateway istio-system/multimesh-exports: the inventory asks for it",
-        "not_exposed: books/reviews: the inventory exports it",
+        "not_exposed: books/reviews: the inventory exports it via passthrough",
         # Whom another export admits, the default deny has to let through.
         "open: books/private:7080: north.mesh/* may use all methods on all paths",
         "open: books/private:7080: west.mesh/ns/shop/sa/cart may use all methods on all paths",
