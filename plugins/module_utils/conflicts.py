@@ -77,7 +77,9 @@ def read(cluster: Cluster, exports: Sequence[Body], namespaces: Iterable[str]) -
     """
     policies = {(str(e["namespace"]), object_names.policy(str(e["service"]))) for e in exports if _names_service(e)}
     if policies:
-        policies.add((object_names.ROOT_NAMESPACE, object_names.ROUTED_EXPORTS))
+        policies |= {
+            (object_names.ROOT_NAMESPACE, name) for name in (object_names.ROUTED_EXPORTS, object_names.DEFAULT_DENY)
+        }
     with ThreadPoolExecutor(4) as pool:
         parent = pool.submit(cluster.get, CONFIG_MAP, object_names.ROOT_NAMESPACE, object_names.FEDERATION_SET)
         held = pool.submit(_policies, cluster, policies)

@@ -21,7 +21,13 @@ from ansible_collections.multimesh.istio.plugins.module_utils.federation import 
 )
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object, identity
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import nearest
-from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Cluster, Consumer, Inventory, Port
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import (
+    Cluster,
+    Consumer,
+    Export,
+    Inventory,
+    Port,
+)
 
 # How calls get from mesh to mesh, by the export's ``via``.
 WAYS = {"passthrough": passthrough, "gateway": gateway, "ingress": ingress}
@@ -45,7 +51,9 @@ def federation(inventory: Inventory, host: str) -> list[Object]:
         objects += way.exported(cluster, exports, trust_domains)
     objects += authorization.policies(cluster, trust_domains)
     objects += telemetry.objects(cluster)
-    objects += default_deny.policies(cluster, _admitted_domains(inventory, cluster), trust_domains)
+    objects += default_deny.policies(
+        _exports_of_mesh(inventory, cluster), _admitted_domains(inventory, cluster), trust_domains
+    )
     return sorted(objects, key=identity)
 
 
@@ -71,8 +79,12 @@ def mesh_config(inventory: Inventory, host: str) -> dict[str, Any]:
     }
 
 
+def _exports_of_mesh(inventory: Inventory, cluster: Cluster) -> list[Export]:
+    return [export for sibling in inventory.meshes[cluster.mesh] for export in inventory.clusters[sibling].exports]
+
+
 def _admitted_domains(inventory: Inventory, cluster: Cluster) -> list[str]:
-    own = [export for sibling in inventory.meshes[cluster.mesh] for export in inventory.clusters[sibling].exports]
+    own = _exports_of_mesh(inventory, cluster)
     admitted = {mesh for export in own for mesh in export.offers}
     # Read from the exports and not from what is reachable, so that a peer's outage changes no control plane.
     shared = {export.host for export in own if export.host}

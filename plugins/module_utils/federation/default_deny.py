@@ -22,19 +22,20 @@ from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects
     build,
 )
 from ansible_collections.multimesh.istio.plugins.module_utils.model import object_names
-from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Cluster
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Export
 
 NAME = object_names.DEFAULT_DENY
 
 
-def policies(cluster: Cluster, admitted: Iterable[str], trust_domains: Mapping[str, str]) -> list[Object]:
+def policies(exports: Iterable[Export], admitted: Iterable[str], trust_domains: Mapping[str, str]) -> list[Object]:
     """One policy, or none where exports admit every identity that gets through the handshake.
 
+    exports: of all clusters of the mesh, because pods behind a Service can be in any of them.
     admitted: trust domains of other meshes. trust_domains: by mesh name.
     """
     named = {
         Callers(trust_domains[mesh], entry.namespace or "", entry.service_account or "")
-        for export in cluster.exports
+        for export in exports
         for mesh, entries in export.offers.items()
         for entry in entries
     }

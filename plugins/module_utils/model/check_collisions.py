@@ -112,6 +112,8 @@ def _check_policies(notes: Notes, site: Site, own: Iterable[Export], foreign: Fo
     }
     if any(export.via == "gateway" for export in own):
         names[ROOT_NAMESPACE, object_names.ROUTED_EXPORTS] = "mesh_exports"
+    if own:
+        names[ROOT_NAMESPACE, object_names.DEFAULT_DENY] = "mesh_exports"
     for item in foreign.objects:
         variable = names.get((item.namespace, item.name))
         if item.kind == "AuthorizationPolicy" and variable:

@@ -174,11 +174,14 @@ def test_policies_and_maps_that_have_our_names():
         thing("AuthorizationPolicy", "multimesh-reviews", "shop"),
         thing("AuthorizationPolicy", "multimesh-reviews", "vault"),
         thing("AuthorizationPolicy", "multimesh-reviews-too", "shop"),
+        thing("AuthorizationPolicy", "multimesh-default-deny"),
+        thing("AuthorizationPolicy", "multimesh-default-deny", "shop"),
         thing("ConfigMap", "multimesh-peers", data={}),
         thing("ConfigMap", "multimesh-federation", data={}),
         thing("ConfigMap", "other", data={}),
     ]
     assert [name for _kind, name, _hosts, _visible in found(*objects, exports=exports("reviews"))] == [
+        "istio-system/multimesh-default-deny",
         "shop/multimesh-reviews",
         "istio-system/multimesh-federation",
         "istio-system/multimesh-peers",

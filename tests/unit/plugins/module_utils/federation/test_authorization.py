@@ -357,6 +357,17 @@ def test_whom_no_export_names_nobody_answers() -> None:
     }
 
 
+def test_whom_another_cluster_of_the_mesh_admits_is_let_through() -> None:
+    world = inventory([export("one", "one", [8080], [{"mesh": "west", "namespace": "shop"}])])
+    world["hosts"]["east-2"] = {"vars": {"mesh_name": "east"}, "groups": ["meshes"]}
+    found = parse(world)
+    first, second = (
+        [item for item in federation(found, name) if item["metadata"]["name"] == "multimesh-default-deny"]
+        for name in ("east", "east-2")
+    )
+    assert first == second != []
+
+
 def test_whole_meshes_leave_nothing_to_deny() -> None:
     assert default_deny(["north", "west", {"mesh": "west", "namespace": "shop"}]) == []
 

@@ -494,6 +494,7 @@ def test_names_of_what_a_gateway_routes() -> None:
     found = foreign(
         item("Gateway", at="istio-system/multimesh-gateway-exports"),
         item("AuthorizationPolicy", at="istio-system/multimesh-gateway-exports"),
+        item("AuthorizationPolicy", at="istio-system/multimesh-default-deny"),
         item("AuthorizationPolicy", at="books/multimesh-reviews"),
         item("Gateway", "*", tls=""),
         item("Gateway", "*.local", at="shop/everything", tls="AUTO_PASSTHROUGH"),
@@ -502,6 +503,10 @@ def test_names_of_what_a_gateway_routes() -> None:
         "exists and belongs to somebody else, and the federation needs that name. Rename or remove it, or have it taken"
     )
     assert problems(east=found, exported={"via": "gateway"}) == [
+        (
+            f"east: mesh_exports: AuthorizationPolicy istio-system/multimesh-default-deny {needed} over"
+            " with federation_force_conflicts."
+        ),
         (
             f"east: mesh_exports: AuthorizationPolicy istio-system/multimesh-gateway-exports {needed} over"
             " with federation_force_conflicts."
