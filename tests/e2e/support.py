@@ -32,6 +32,8 @@ OUR_CLIENTS = ("OpenAPI-Generator/", "Helm/", "multimesh")
 ISTIO_KINDS = "serviceentries,destinationrules,virtualservices,gateways,authorizationpolicies,peerauthentications"
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
+MESSAGES = re.compile(r'^ok: \[(\w+)\] => \{\s*"msg": (\[.*?\])\s*\}$', re.MULTILINE | re.DOTALL)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -48,6 +50,11 @@ class Run:
             host: {"ok": int(ok), "changed": int(changed), "unreachable": int(unreachable), "failed": int(failed)}
             for host, ok, changed, unreachable, failed in RECAP.findall(self.output)
         }
+
+    @property
+    def messages(self) -> dict[str, list[str]]:
+        """Lines that a debug task printed last, by host."""
+        return {host: json.loads(lines) for host, lines in MESSAGES.findall(self.output)}
 
     def ok(self) -> Run:
         """This run, if it went well; else an assertion with its output."""

@@ -510,6 +510,44 @@ def test_verify_says_that_it_is_so(exported):
         assert not [line for line in lines if "FAIL" in line]
 
 
+def test_the_audit_reads_the_gateways_policies(exported):
+    """Also one that somebody else has made for the gateway's pods, by another of their labels."""
+    federation = exported.federation
+    sni = {"key": "connection.sni", "values": ["80.stock.*"]}
+    ban = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": "ban", "namespace": "istio-system"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "istio-eastwestgateway"}},
+            "action": "DENY",
+            "rules": [{"to": [{"operation": {"paths": ["/secret/*"]}}], "when": [sni]}],
+        },
+    }
+    federation.play("audit", "-e", "audit_fail=true").ok()
+    federation.lab.apply("east", [ban])
+    try:
+        wait_for(
+            lambda: federation.call("west", NAMESPACE, "caller", f"http://{STOCK}/secret/a")[0] == 403, "it is banned"
+        )
+        lines = federation.play("audit").ok().messages["east"]
+    finally:
+        federation.lab.kubectl("east", "delete", "authorizationpolicy", "ban", "-n", "istio-system")
+    print("\n".join(lines))
+    words = [re.split(r"\s{2,}", line) for line in lines]
+    demo, cart = "west.mesh/ns/demo/*", "west.mesh/ns/shop/sa/cart"
+    assert [line for line in words if line[0] in ("demo/prices", "demo/stock")] == [
+        ["demo/prices", "80", "gateway", demo, "all", "all", "-"],
+        ["demo/prices", "80", "gateway", cart, "GET", "/open/*", "-"],
+        ["demo/stock", "80", "gateway", demo, "all", "all but /secret/*", "-"],
+        ["demo/stock", "8079", "gateway", demo, "all", "all", "-"],
+        ["demo/stock", "8443", "gateway", demo, "-", "-", "-"],
+        ["demo/stock", "9000", "gateway", demo, "-", "-", "-"],
+    ]
+    refused = "may use all methods on all paths by the inventory, and the cluster refuses some of it"
+    assert [line for line in lines if ": " in line] == [f"refused: demo/stock:80: {demo} {refused}"]
+
+
 def test_second_run_changes_nothing(exported):
     run = exported.federation.play("site").ok()
     assert {mesh: counts["changed"] for mesh, counts in run.recap.items()} == dict.fromkeys(MESHES, 0)
