@@ -69,8 +69,20 @@ def first_run(unfederated: Federation, first_check: SimpleNamespace) -> SimpleNa
 
 
 @pytest.fixture(scope="session")
-def federation(request: pytest.FixtureRequest, unfederated: Federation) -> Federation:
-    """Three federated meshes with their services running."""
+def federated(request: pytest.FixtureRequest, unfederated: Federation) -> Federation:
+    """Three federated meshes with their services running, for modules that bring an inventory of their own.
+
+    These need not undo it: whoever asks for ``federation`` has that done.
+    """
     if not REUSE:
         request.getfixturevalue("first_run")
     return unfederated
+
+
+@pytest.fixture(scope="module")
+def federation(federated: Federation) -> Federation:
+    """The same with the inventory of the scenario."""
+    if federated.hosts != scenario.hosts():
+        federated.write_inventory(scenario.hosts())
+        federated.play("site").ok()
+    return federated

@@ -36,6 +36,7 @@ def policies(exports: Iterable[Export], admitted: Iterable[str], trust_domains: 
     named = {
         Callers(trust_domains[mesh], entry.namespace or "", entry.service_account or "")
         for export in exports
+        if export.via != "ingress"  # where callers are not known by their identities
         for mesh, entries in export.offers.items()
         for entry in entries
     }

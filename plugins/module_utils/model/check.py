@@ -44,7 +44,7 @@ def check(notes: Notes, sites: Mapping[str, Site], resolver: Resolver) -> None:
     exports = [export for site in ordered for export in resolver.exports[site.host]]
     _check_backups(notes, exports)
     check_traffic(notes, sites, [(export, resolver.spec(export)) for export in exports], resolver.live)
-    check_ingress(notes, ordered, [(export, resolver.spec(export)) for export in exports])
+    check_ingress(notes, ordered, resolver)
     _check_aliases(notes, exports)
     check_cluster_names(notes, sites, resolver)
     check_policy(notes, ordered, resolver)

@@ -5,24 +5,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model.ingress_names import virtual_host
 from ansible_collections.multimesh.istio.plugins.module_utils.model.names import LONGEST_NAME
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes
-from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Export, ExportSpec, Site
+from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve import Resolver
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Export, Site
 
 _OTHER_WAYS = "via: gateway or via: passthrough"
 _NARROWING = ("namespace", "service_account", "methods", "paths", "ports")
 
 
-def check_ingress(notes: Notes, sites: Collection[Site], exports: Iterable[tuple[Export, ExportSpec]]) -> None:
+def check_ingress(notes: Notes, sites: Collection[Site], resolver: Resolver) -> None:
     """Note every rule broken. sites: in a stable order."""
     _check_addresses(notes, sites)
-    for export, spec in exports:
-        if export.via == "ingress":
-            _check_ports(notes, export)
-            _check_consumers(notes, export, spec)
+    for site in sites:
+        for export in resolver.exports[site.host]:
+            if export.via == "ingress":
+                _check_ports(notes, export)
+                _check_consumers(notes, site, export, resolver)
 
 
 def _check_addresses(notes: Notes, sites: Collection[Site]) -> None:
@@ -66,15 +68,15 @@ def _check_ports(notes: Notes, export: Export) -> None:
             )
 
 
-def _check_consumers(notes: Notes, export: Export, spec: ExportSpec) -> None:
+def _check_consumers(notes: Notes, site: Site, export: Export, resolver: Resolver) -> None:
     """The controller ends the callers' connections and asks nobody who they are."""
-    for index, (_name, consumer) in enumerate(spec.consumers):
-        keys = [key for key in _NARROWING if getattr(consumer, key) is not None]
+    for variable, entry in resolver.offers.consumers(site, resolver.spec(export)):
+        keys = [key for key in _NARROWING if getattr(entry.consumer, key) is not None]
         if keys:
             notes.note(
-                export.cluster,
-                f"mesh_exports[{export.index}].consumers[{index}]",
-                f"expected a mesh or a group alone, found {' and '.join(keys)}, and nobody can enforce that behind an"
-                " Ingress, where all callers look alike",
+                site.host,
+                variable,
+                f"expected a mesh or a group alone for mesh_exports[{export.index}], found {' and '.join(keys)}, and"
+                " nobody can enforce that behind an Ingress, where all callers look alike",
                 f"Use {_OTHER_WAYS}, or admit the whole mesh",
             )

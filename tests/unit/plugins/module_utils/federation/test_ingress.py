@@ -265,3 +265,17 @@ def test_a_cluster_whose_controller_has_no_address(service: str | None) -> None:
             " because other meshes import from here."
         )
     ]
+
+
+def test_whom_only_an_ingress_admits_is_refused_at_the_workloads() -> None:
+    """The controller does not ask who calls, so nobody comes to a workload as the caller that the export names."""
+
+    def refused(*exports: Any) -> Any:
+        found = inventory(east=exporter(*exports, gateway_addresses=["192.0.2.1"]), west=host())
+        return spec(found, "east", "AuthorizationPolicy", "multimesh-default-deny")["rules"]
+
+    everybody = {"principals": ["west.mesh/*"]}
+    assert refused(behind()) == [{"from": [{"source": everybody}]}]
+    ratings = export("ratings", {"mesh": "west", "namespace": "shop"})
+    but_shop = {**everybody, "notPrincipals": ["west.mesh/ns/shop/*"]}
+    assert refused(behind(), ratings) == [{"from": [{"source": but_shop}]}]

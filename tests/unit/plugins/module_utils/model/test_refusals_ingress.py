@@ -25,6 +25,7 @@ NARROWED = (
     "and nobody can enforce that behind an Ingress, where all callers look alike. Use via: gateway or via: passthrough,"
     " or admit the whole mesh."
 )
+WHOLE = "expected a mesh or a group alone for mesh_exports[0], found"
 CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no addresses": (
         {"east": exporter(ingress_addresses=None)},
@@ -172,12 +173,19 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
             )
         },
         [
-            f"east: mesh_exports[0].consumers[2]: expected a mesh or a group alone, found namespace, {NARROWED}",
-            (
-                "east: mesh_exports[0].consumers[3]: expected a mesh or a group alone, found namespace and"
-                f" service_account and methods, {NARROWED}"
-            ),
-            f"east: mesh_exports[0].consumers[4]: expected a mesh or a group alone, found paths, {NARROWED}",
+            f"east: mesh_exports[0].consumers[2]: {WHOLE} namespace, {NARROWED}",
+            (f"east: mesh_exports[0].consumers[3]: {WHOLE} namespace and service_account and methods, {NARROWED}"),
+            f"east: mesh_exports[0].consumers[4]: {WHOLE} paths, {NARROWED}",
+        ],
+    ),
+    "narrower consumers by a rule": (
+        {
+            "east": exporter(
+                behind(), export_rules=[{"select": "[*]", "consumers": ["west", {"mesh": "west", "ports": [9080]}]}]
+            )
+        },
+        [
+            f"east: mesh_export_rules[0].consumers[1]: {WHOLE} ports, {NARROWED}",
         ],
     ),
     "two ways to one host": (
