@@ -69,20 +69,26 @@ def first_run(unfederated: Federation, first_check: SimpleNamespace) -> SimpleNa
 
 
 @pytest.fixture(scope="session")
-def federated(request: pytest.FixtureRequest, unfederated: Federation) -> Federation:
+def federated(request: pytest.FixtureRequest, unfederated: Federation) -> Iterator[Federation]:
     """Three federated meshes with their services running, for modules that bring an inventory of their own.
 
     These need not undo it: whoever asks for ``federation`` has that done.
     """
     if not REUSE:
         request.getfixturevalue("first_run")
-    return unfederated
+    yield unfederated
+    if KEEP:
+        restore(unfederated)
+
+
+def restore(federation: Federation) -> None:
+    if federation.hosts != scenario.hosts():
+        federation.write_inventory(scenario.hosts())
+        federation.play("site").ok()
 
 
 @pytest.fixture(scope="module")
 def federation(federated: Federation) -> Federation:
     """The same with the inventory of the scenario."""
-    if federated.hosts != scenario.hosts():
-        federated.write_inventory(scenario.hosts())
-        federated.play("site").ok()
+    restore(federated)
     return federated
