@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from ansible_collections.multimesh.istio.plugins.module_utils.errors import InventoryError, MultimeshError, Problem
+from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.federation import (
     authorization,
     default_deny,
@@ -37,19 +38,23 @@ def federation(inventory: Inventory, host: str) -> list[Object]:
     """Every federation object of a cluster, both directions, sorted by kind, namespace and name.
 
     host: inventory host name of the cluster.
-    Raises MultimeshError if there is no such cluster, InventoryError if the inventory asks for what this version lacks.
+    Raises MultimeshError if there is no such cluster.
     """
     cluster = _cluster(inventory, host)
+    if not cluster.served:
+        # Its proxies get what its control plane reads in the cluster where that runs.
+        return []
     objects: list[Object] = []
     for entry in cluster.imports:
         objects += WAYS[entry.via].imported(cluster, entry)
-    objects += peers.config_map(cluster.imports)
+    objects += peers.config_map(cluster.imports, cluster.other_exports)
     objects += external.known(cluster)
     trust_domains = _trust_domains(inventory)
     for via, way in WAYS.items():
         exports = [export for export in cluster.exports if export.offers and export.via == via]
         objects += way.exported(cluster, exports, trust_domains)
-    objects += authorization.policies(cluster, trust_domains)
+    # Whom the gateway lets in may end up in any cluster that the control plane knows.
+    objects += authorization.policies(replace(cluster, exports=cluster.reachable_exports), trust_domains)
     objects += telemetry.objects(cluster)
     objects += default_deny.policies(
         _exports_of_mesh(inventory, cluster), _admitted_domains(inventory, cluster), trust_domains
@@ -60,16 +65,23 @@ def federation(inventory: Inventory, host: str) -> list[Object]:
 def mesh_config(inventory: Inventory, host: str) -> dict[str, Any]:
     """What the control plane of a cluster must be set to.
 
-    Returns mesh_name, cluster_name, trust_domain, network, locality (None if unknown), admitted_trust_domains (those of
-    the meshes that this mesh offers something to or shares a host with, sorted) and ca_certificates, which admits each
-    of them on its own in Istio's ``meshConfig.caCertificates``.
+    Returns mesh_name, cluster_name, control_plane (the host that serves this cluster), served_clusters (hosts that this
+    one serves beside itself), remote_clusters (hosts whose API its control plane reads), readers (hosts whose control
+    plane reads its API), trust_domain, network, locality (None if unknown), admitted_trust_domains (those of the meshes
+    that this mesh offers something to or shares a host with, sorted) and ca_certificates, which admits each of them on
+    its own in Istio's ``meshConfig.caCertificates``.
     Raises as ``federation`` does.
     """
     cluster = _cluster(inventory, host)
+    siblings = inventory.meshes[cluster.mesh]
     domains = _admitted_domains(inventory, cluster)
     return {
         "mesh_name": cluster.mesh,
         "cluster_name": cluster.host,
+        "control_plane": cluster.control_plane,
+        "served_clusters": [other for other in cluster.served if other != host],
+        "remote_clusters": list(cluster.remote_clusters),
+        "readers": [other for other in siblings if host in inventory.clusters[other].remote_clusters],
         "trust_domain": cluster.trust_domain,
         "network": cluster.network,
         "locality": cluster.locality,
@@ -80,7 +92,7 @@ def mesh_config(inventory: Inventory, host: str) -> dict[str, Any]:
 
 
 def _exports_of_mesh(inventory: Inventory, cluster: Cluster) -> list[Export]:
-    return [export for sibling in inventory.meshes[cluster.mesh] for export in inventory.clusters[sibling].exports]
+    return [export for sibling in inventory.meshes[cluster.mesh] for export in inventory.clusters[sibling].own_exports]
 
 
 def _admitted_domains(inventory: Inventory, cluster: Cluster) -> list[str]:
@@ -89,7 +101,9 @@ def _admitted_domains(inventory: Inventory, cluster: Cluster) -> list[str]:
     # Read from the exports and not from what is reachable, so that a peer's outage changes no control plane.
     shared = {export.host for export in own if export.host}
     for other in inventory.clusters.values():
-        admitted |= {export.mesh for export in other.exports if export.host in shared and cluster.mesh in export.offers}
+        admitted |= {
+            export.mesh for export in other.own_exports if export.host in shared and cluster.mesh in export.offers
+        }
     trust_domains = _trust_domains(inventory)
     return sorted(trust_domains[mesh] for mesh in admitted)
 
@@ -149,22 +163,7 @@ def _cluster(inventory: Inventory, host: str) -> Cluster:
     cluster = inventory.clusters.get(host)
     if cluster is None:
         raise MultimeshError(f"{host}: no host of group 'meshes'. {nearest(host, inventory.clusters)}.")
-    problems = list(_unavailable(inventory))
-    if problems:
-        raise InventoryError(problems)
     return cluster
-
-
-def _unavailable(inventory: Inventory) -> Iterator[Problem]:
-    """What the contract knows and this version does not do, anywhere in the inventory."""
-    for cluster in inventory.clusters.values():
-        if cluster.control_plane != cluster.host:
-            yield Problem(
-                cluster.host,
-                "mesh_control_plane",
-                f"being served by '{cluster.control_plane}' is not available in this version",
-                "Leave it out, so that the cluster has its own control plane",
-            )
 
 
 def _trust_domains(inventory: Inventory) -> dict[str, str]:

@@ -60,17 +60,18 @@ def endpoints_of(cluster: Cluster, entry: Imported, port: int) -> Endpoints:
             item["locality"] = locality
         return item
 
-    items = []
+    items = {}
     if entry.local:
         address = entry.local.cluster_ip if static and entry.local.cluster_ip else entry.local.fqdn
-        items.append(endpoint(address, entry.local, cluster.locality))
+        items[address] = endpoint(address, entry.local, cluster.locality)
     for source in entry.sources:
         for address in source.addresses:
             item = endpoint(address, source.export, _locality(cluster, entry, source))
             item["network"] = source.network
             item["ports"] = {own.name: port for own in entry.ports}
-            items.append(item)
-    return Endpoints(items, static, labels, own_pods=entry.own_service is not None)
+            # Clusters of one control plane are behind one gateway, which is one endpoint.
+            items.setdefault(address, item)
+    return Endpoints(list(items.values()), static, labels, own_pods=entry.own_service is not None)
 
 
 def _ranks(cluster: Cluster, entry: Imported) -> Ranks:

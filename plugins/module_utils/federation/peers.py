@@ -11,21 +11,28 @@ from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import ROOT_NAMESPACE, Object, build
 from ansible_collections.multimesh.istio.plugins.module_utils.model import object_names
-from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Imported, Source
+from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Export, Imported, Port, Source
 
 NAME = object_names.PEERS
 KEY = "peers.json"
 
 
-def config_map(entries: Iterable[Imported]) -> list[Object]:
-    """The peers' facts that these imports rest on, by the peers' host names; nothing without peers."""
+def config_map(entries: Iterable[Imported], others: Iterable[Export] = ()) -> list[Object]:
+    """The facts that these imports and exports rest on, by the peers' host names; nothing without peers.
+
+    others: exports of other clusters of the same mesh that are guarded here.
+    """
     by_host: dict[str, dict[str, Source]] = {}
     for entry in entries:
         for source in entry.sources:
             by_host.setdefault(source.export.cluster, {})[source.export.origin] = source
-    if not by_host:
-        return []
     peers = {host: _facts([source for _origin, source in sorted(found.items())]) for host, found in by_host.items()}
+    for export in sorted(others, key=lambda export: export.origin):
+        ports = [{**_port(port), "target_port": port.target_port} for port in export.ports]
+        service = {**_service(export), "ports": ports, "selector": dict(export.selector)}
+        peers.setdefault(export.cluster, {"gateway_addresses": [], "services": []})["services"].append(service)
+    if not peers:
+        return []
     text = json.dumps(peers, indent=2, sort_keys=True) + "\n"
     return [build("v1", "ConfigMap", ROOT_NAMESPACE, NAME, {"data": {KEY: text}})]
 
@@ -37,16 +44,18 @@ def _facts(sources: list[Source]) -> dict[str, Any]:
         addresses[key] = [] if source.pending else list(source.addresses)
     return {
         **addresses,
-        "services": [
-            {
-                "namespace": source.export.namespace,
-                "name": source.export.service,
-                "ports": [
-                    {"number": port.number, "name": port.name, "protocol": port.protocol}
-                    for port in source.export.ports
-                ],
-                "service_accounts": list(source.export.service_accounts),
-            }
-            for source in sources
-        ],
+        "services": [_service(source.export) for source in sources],
     }
+
+
+def _service(export: Export) -> dict[str, Any]:
+    return {
+        "namespace": export.namespace,
+        "name": export.service,
+        "ports": [_port(port) for port in export.ports],
+        "service_accounts": list(export.service_accounts),
+    }
+
+
+def _port(port: Port) -> dict[str, Any]:
+    return {"number": port.number, "name": port.name, "protocol": port.protocol}

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from ansible_collections.multimesh.istio.plugins.module_utils.model import one_mesh
 from ansible_collections.multimesh.istio.plugins.module_utils.model.addresses import check_address_ranges
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_cluster_names import check_cluster_names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_external import check_external
@@ -39,7 +40,8 @@ def check(notes: Notes, sites: Mapping[str, Site], resolver: Resolver) -> None:
         own = resolver.exports[site.host]
         _check_once(notes, own)
         _check_narrowing(notes, own)
-        _check_shared_pods(notes, own)
+        # Policies of one control plane select pods in every cluster that it knows.
+        _check_shared_pods(notes, one_mesh.seen_from(resolver, site, one_mesh.known(sites, site))[0])
         check_gateway(notes, own)
     exports = [export for site in ordered for export in resolver.exports[site.host]]
     _check_backups(notes, exports)
@@ -210,10 +212,14 @@ def _check_shared_pods(notes: Notes, exports: Iterable[Export]) -> None:
                 notes.note(
                     export.cluster,
                     f"mesh_exports[{export.index}].selector",
-                    f"its pods are among those of mesh_exports[{first.index}], which has other consumers or ports,"
+                    f"its pods are among those of {_entry(first, export)}, which has other consumers or ports,"
                     " and policies select pods",
                     "Give both the same consumers and ports, or selectors that no pod matches both of",
                 )
+
+
+def _entry(export: Export, seen_from: Export) -> str:
+    return f"mesh_exports[{export.index}]" + ("" if export.cluster == seen_from.cluster else f" of {export.cluster}")
 
 
 def _admissions(exports: Iterable[Export]) -> set[object]:
@@ -238,7 +244,7 @@ def _check_target_ports(notes: Notes, exports: Iterable[Export]) -> None:
                     export.cluster,
                     f"mesh_exports[{export.index}].ports",
                     f"port {port.target_port} of the pods is {port.protocol} here and"
-                    f" {'HTTP' if first_http else 'not HTTP'} in mesh_exports[{first.index}]",
+                    f" {'HTTP' if first_http else 'not HTTP'} in {_entry(first, export)}",
                     "Give a port of the same pods the same protocol in both",
                 )
 

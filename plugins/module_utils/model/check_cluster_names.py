@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ansible_collections.multimesh.istio.plugins.module_utils.model import names
+from ansible_collections.multimesh.istio.plugins.module_utils.model import names, one_mesh
 from ansible_collections.multimesh.istio.plugins.module_utils.model.imports import Importer
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes
 from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve import Resolver
@@ -34,6 +34,8 @@ def check_cluster_names(notes: Notes, sites: Mapping[str, Site], resolver: Resol
                 taken_over.add(export.fqdn)
                 _check_way(notes, export)
     for site in sites.values():
+        if one_mesh.primary(sites, site) is not site:
+            continue  # what it holds is that of its control plane
         own = {export.fqdn: export for export in resolver.exports[site.host]}
         if taken_over & own.keys() or any(wanted.short_names_in for wanted in site.imports or ()):
             for entry in Importer(resolver, site).resolve()[0]:

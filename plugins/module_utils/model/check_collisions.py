@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ansible_collections.multimesh.istio.plugins.module_utils.model import object_names
+from ansible_collections.multimesh.istio.plugins.module_utils.model import object_names, one_mesh
 from ansible_collections.multimesh.istio.plugins.module_utils.model.foreign import EVERYWHERE, Foreign, ForeignObject
 from ansible_collections.multimesh.istio.plugins.module_utils.model.imports import Importer
 from ansible_collections.multimesh.istio.plugins.module_utils.model.names import object_name
@@ -43,13 +43,16 @@ def check_collisions(
     looked = [(site, site.facts.foreign) for site in sites.values() if site.facts and site.facts.foreign]
     known = _Known(sites.values(), resolver) if looked else None
     for site, foreign in looked:
-        own = [export for export in resolver.exports[site.host] if export.offers]
-        _check_gateways(notes, site, own, foreign)
-        _check_policies(notes, site, own, foreign)
-        _check_maps(notes, site, foreign)
-        suspects = [item for item in foreign.objects if item.kind in _RULES and known and known.may_concern(item)]
+        cluster = clusters[site.host]
+        suspects: list[ForeignObject] = []
+        if cluster.served:
+            _check_gateways(notes, site, [export for export in cluster.exports if export.offers], foreign)
+            _check_policies(notes, site, [export for export in cluster.reachable_exports if export.offers], foreign)
+            _check_maps(notes, site, foreign)
+            suspects = [item for item in foreign.objects if item.kind in _RULES and known and known.may_concern(item)]
+        # Of a cluster that it serves from elsewhere, a control plane reads no more than Services.
         if suspects or foreign.services:
-            _Hosts(notes, site, resolver, clusters[site.host], foreign).check(suspects)
+            _Hosts(notes, site, resolver, cluster, foreign).check(suspects)
 
 
 class _Known:
@@ -81,6 +84,12 @@ class _Known:
         return bool(self._stems) and any(domain.endswith(end) or end.endswith(domain) for domain in self._domains)
 
 
+def _written(site: Site, export: Export, key: str = "") -> str:
+    """Where the inventory has what is applied in the site's cluster, perhaps for another one of the mesh."""
+    variable = f"mesh_exports[{export.index}]{key}"
+    return variable if export.cluster == site.host else f"{variable} of {export.cluster}"
+
+
 # Names of objects
 
 
@@ -106,7 +115,7 @@ def _check_name(
 
 def _check_policies(notes: Notes, site: Site, own: Iterable[Export], foreign: Foreign) -> None:
     names = {
-        (export.namespace, object_names.policy(export.service)): f"mesh_exports[{export.index}].service"
+        (export.namespace, object_names.policy(export.service)): _written(site, export, ".service")
         for export in own
         if export.direct_offers
     }
@@ -152,7 +161,7 @@ def _check_server(notes: Notes, site: Site, exports: Iterable[Export], item: For
         )
         return
     for export in exports:
-        variable = f"mesh_exports[{export.index}].service"
+        variable = _written(site, export, ".service")
         for host in dict.fromkeys((export.fqdn, export.sni_host)):
             pattern = next((pattern for pattern in item.hosts if _matches(pattern, host)), None)
             if pattern == host:
@@ -306,13 +315,14 @@ class _Hosts:
 
 
 def _causes(site: Site, resolver: Resolver, external: Iterable[ExternalService]) -> Iterator[tuple[str, _Cause]]:
-    for export in resolver.exports[site.host]:
+    home = one_mesh.primary(resolver.sites, site)
+    served = one_mesh.served(resolver.sites, home)
+    for export in (one for host in (site.host, *served) for one in resolver.exports[host]):
         if export.host:
-            variable = f"mesh_exports[{export.index}]"
-            yield export.host, _Cause(f"{variable}.host", "", "choose another host")
+            yield export.host, _Cause(_written(site, export, ".host"), "", "choose another host")
             for index, alias in enumerate(export.aliases):
-                yield alias, _Cause(f"{variable}.aliases[{index}]", "", "choose another alias")
-    for host, export, wanted, key in Importer(resolver, site).named():
+                yield alias, _Cause(_written(site, export, f".aliases[{index}]"), "", "choose another alias")
+    for host, export, wanted, key in Importer(resolver, home).named():
         variable = wanted.variable if wanted else "mesh_imports"
         meaning = f"mesh_exports[{export.index}] of {export.cluster}"
         if key == "host":

@@ -19,6 +19,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.exports impo
 from ansible_collections.multimesh.istio.plugins.module_utils.model.external import read_external
 from ansible_collections.multimesh.istio.plugins.module_utils.model.facts import read_facts
 from ansible_collections.multimesh.istio.plugins.module_utils.model.ingress import read_ingress
+from ansible_collections.multimesh.istio.plugins.module_utils.model.one_mesh import read_discovery
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Fields, Notes, shown
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Import, Site
 from ansible_collections.multimesh.istio.plugins.module_utils.model.visibility import read_export_to
@@ -69,6 +70,7 @@ def read_site(notes: Notes, host: str, variables: Mapping[str, Any], groups: lis
         ingress=read_ingress(fields),
         control_plane=fields.text("mesh_control_plane", names.text, "Name a host of group 'meshes'") or host,
         attributes=read_attributes(fields, "mesh_attributes", "Write names and values, for example {stage: test}"),
+        endpoint_discovery=read_discovery(fields),
         exports=tuple(
             fields.each("mesh_exports", read_export, "Write a list of exports, each with service and namespace")
         ),

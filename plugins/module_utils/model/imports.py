@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ansible_collections.multimesh.istio.plugins.module_utils.model import one_mesh
 from ansible_collections.multimesh.istio.plugins.module_utils.model.drift import drift
 from ansible_collections.multimesh.istio.plugins.module_utils.model.selection import EXPORTS, SelectionError, choose
 from ansible_collections.multimesh.istio.plugins.module_utils.model.takeover import own_service
@@ -54,9 +55,13 @@ class Importer:
                 visible[host].update(export_to)
                 if wanted and chosen_by:
                     renamed[host] = wanted, chosen_by
+        served = one_mesh.served(self.resolver.sites, self.site)
+        own_exports, left_out = one_mesh.seen_from(self.resolver, self.site, served)
+        self.warnings.update(dict.fromkeys(left_out))
         own = {
-            name: export
-            for export in self.resolver.exports[self.site.host]
+            # In each of several clusters the Service has another address, and its name leads to that.
+            name: export if len(served) == 1 else replace(export, cluster_ip=None)
+            for export in one_mesh.joined(own_exports)
             if export.host
             for name in (export.host, *export.aliases)
         }
@@ -93,16 +98,16 @@ class Importer:
 
     def addresses(self, exporter: Site, via: str) -> tuple[str, ...]:
         """Where calls for an exporter enter, or a placeholder; empty if nobody knows and a placeholder won't do."""
-        known = exporter.addresses(via)
+        gateway = one_mesh.primary(self.resolver.sites, exporter)
+        known = gateway.addresses(via)
         if known is None:
-            candidates = (exporter.facts, self._remembered(exporter))
+            candidates = (gateway.facts, self._remembered(gateway), self._remembered(exporter))
             known = next((facts.addresses(via) for facts in candidates if facts and facts.addresses(via)), ())
-        return known or self._placeholder(exporter)
+        return known or self._placeholder(gateway)
 
-    def _placeholder(self, exporter: Site) -> tuple[str, ...]:
-        asked = exporter.facts is not None or not self.resolver.live
-        if self.resolver.allow_unknown_addresses and asked:
-            return (f"pending.{exporter.mesh}.invalid",)
+    def _placeholder(self, gateway: Site) -> tuple[str, ...]:
+        if self.resolver.allow_unknown_addresses and self.resolver.is_read(gateway):
+            return (f"pending.{gateway.mesh}.invalid",)
         return ()
 
     def _remembered(self, exporter: Site) -> PeerFacts | None:
@@ -211,8 +216,9 @@ class Importer:
             export = replace(export, ports=known.ports or (), service_accounts=known.service_accounts or ())
         addresses = self.addresses(exporter, export.via)
         if export.ports and export.service_accounts and addresses:
-            pending = addresses == self._placeholder(exporter)
-            return Source(export, tuple(sorted(addresses)), exporter.network, exporter.locality, pending)
+            gateway = one_mesh.primary(self.resolver.sites, exporter)
+            pending = addresses == self._placeholder(gateway)
+            return Source(export, tuple(sorted(addresses)), gateway.network, gateway.locality, pending)
         if self.resolver.live and not asked:
             self._warn(f"{exporter.host} was not reached and nothing is remembered of it: {export.origin} is left out")
         return None

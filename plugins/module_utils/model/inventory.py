@@ -13,6 +13,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.errors import Inve
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check import check
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_collisions import check_collisions
 from ansible_collections.multimesh.istio.plugins.module_utils.model.check_live import check_live
+from ansible_collections.multimesh.istio.plugins.module_utils.model.check_one_mesh import check_one_mesh
 from ansible_collections.multimesh.istio.plugins.module_utils.model.declare import read_site
 from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import Notes
 from ansible_collections.multimesh.istio.plugins.module_utils.model.resolve import Resolver
@@ -33,8 +34,9 @@ def parse(raw: Mapping[str, Any], allow_unknown_addresses: bool = False, without
     Raises InventoryError with every problem there is.
     """
     notes = Notes()
+    variables = {host: entry.get("vars") or {} for host, entry in raw["hosts"].items()}
     sites = {
-        host: read_site(notes, host, entry.get("vars") or {}, list(entry.get("groups") or ()), entry.get("facts"))
+        host: read_site(notes, host, variables[host], list(entry.get("groups") or ()), entry.get("facts"))
         for host, entry in sorted(raw["hosts"].items())
     }
     resolver = Resolver(notes, sites, allow_unknown_addresses, without)
@@ -42,6 +44,7 @@ def parse(raw: Mapping[str, Any], allow_unknown_addresses: bool = False, without
     check(notes, sites, resolver)
     check_live(notes, raw["hosts"], sites, resolver)
     check_collisions(notes, sites, resolver, clusters)
+    check_one_mesh(notes, variables, resolver)
     if notes.problems:
         raise InventoryError(_with_teams(problem, sites.get(problem.mesh)) for problem in notes.problems)
     return Inventory(clusters, resolver.meshes)

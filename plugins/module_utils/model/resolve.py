@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model import external_consumers as external
+from ansible_collections.multimesh.istio.plugins.module_utils.model import one_mesh
 from ansible_collections.multimesh.istio.plugins.module_utils.model.communities import communities
 from ansible_collections.multimesh.istio.plugins.module_utils.model.imports import Importer
 from ansible_collections.multimesh.istio.plugins.module_utils.model.offers import Offers
@@ -57,8 +58,8 @@ class Resolver:
         self.allow_unknown_addresses = allow_unknown_addresses
         self.live = any(site.facts is not None for site in sites.values())
         self.meshes = _meshes(self.sites.values())
-        self._without = frozenset(without)
-        self._leaving = {mesh for mesh, hosts in self.meshes.items() if self._without.issuperset(hosts)}
+        self.without = frozenset(without)
+        self._leaving = {mesh for mesh, hosts in self.meshes.items() if self.without.issuperset(hosts)}
         self.exports: dict[str, tuple[Export, ...]] = {}
         self.external_services: tuple[ExternalService, ...] = ()
         self._groups = _groups(self.sites.values())
@@ -71,7 +72,7 @@ class Resolver:
         for host, site in self.sites.items():
             self.exports[host] = tuple(self._export(site, spec) for spec in site.exports)
             services = external.declared(self, site)
-            if host not in self._without:
+            if host not in self.without:
                 self.external_services += services
         self._join()
         clusters = {host: self._cluster(site) for host, site in self.sites.items()}
@@ -82,22 +83,35 @@ class Resolver:
             self._require_addresses(site)
         return clusters
 
+    def is_read(self, site: Site) -> bool:
+        """Whether all is known of a cluster that ever will be in this run."""
+        return site.facts is not None or not self.live
+
     def _cluster(self, site: Site) -> Cluster:
+        served = one_mesh.served(self.sites, site)
+        known = one_mesh.known(self.sites, site)
+        home = one_mesh.primary(self.sites, site)
+        exports, _warnings = one_mesh.seen_from(self, site, known)
         return Cluster(
             host=site.host,
             mesh=site.mesh,
             trust_domain=site.trust_domain,
             network=site.network,
             locality=site.locality,
-            domain=site.domain,
-            address_range=site.address_range,
+            domain=home.domain,
+            address_range=home.address_range,
             ingress=site.ingress,
             control_plane=site.control_plane,
-            exports=self.exports[site.host],
-            telemetry_attributes=site.telemetry_attributes,
+            exports=one_mesh.joined(export for export in exports if export.cluster in served),
+            reachable_exports=one_mesh.joined(exports),
+            other_exports=tuple(export for export in exports if export.cluster != site.host),
+            own_exports=self.exports[site.host],
+            served=served,
+            known=known,
+            telemetry_attributes=home.telemetry_attributes,
             external_services=external.known(self.external_services, site.mesh),
-            resolve=Importer(self, site).resolve,
-            short_names_in=frozenset(name for wanted in site.imports or () for name in wanted.short_names_in),
+            resolve=Importer(self, home).resolve,
+            short_names_in=frozenset(name for wanted in home.imports or () for name in wanted.short_names_in),
         )
 
     def members(self, site: Site, variable: str, name: str, with_own: bool = False) -> tuple[str, ...]:
@@ -160,7 +174,7 @@ class Resolver:
     def _export(self, site: Site, spec: ExportSpec) -> Export:
         offers = self.offers.of(site, spec)
         known = self.known(spec, site.facts)
-        if site.facts is not None or not self.live:
+        if self.is_read(site):
             self._require(site, spec, known)
         return Export(
             cluster=site.host,
@@ -176,7 +190,7 @@ class Resolver:
             selector=known.selector or {"app": spec.service},
             cluster_ip=known.cluster_ip,
             attributes=spec.attributes,
-            offers={} if site.host in self._without else offers,
+            offers={} if site.host in self.without else offers,
             trust_domain=site.trust_domain,
             traffic=spec.traffic or Traffic(),
             routes=spec.routes,
@@ -191,7 +205,7 @@ class Resolver:
             together[export.host or export.origin, community.get(id(export), "")].append(export)
         joined: dict[int, Export] = {}
         for (_host, common), found in together.items():
-            staying = {(export.namespace, export.service) for export in found if export.cluster not in self._without}
+            staying = {(export.namespace, export.service) for export in found if export.cluster not in self.without}
             # That all who say something of it say the same is checked.
             said = [traffic for export in found if export.host and (traffic := self.spec(export).traffic)]
             for export in found:
@@ -259,10 +273,10 @@ class Resolver:
 
     def _require_addresses(self, site: Site) -> None:
         """Note that nobody knows where calls for an exporter enter, if anybody imports from it."""
-        if site.facts is None and self.live:
+        if not self.is_read(site):
             return
         noted: set[str] = set()
-        for export in self.exports[site.host]:
+        for export in (found for served in one_mesh.served(self.sites, site) for found in self.exports[served]):
             variable, what, service = _entrance(site, export.via)
             if site.addresses(export.via) is None and variable not in noted and self._is_out_of_reach(site, export):
                 noted.add(variable)

@@ -356,6 +356,7 @@ class Site:
     ingress: IngressController
     control_plane: str
     attributes: Mapping[str, Any]
+    endpoint_discovery: bool
     exports: tuple[ExportSpec, ...]
     export_rules: tuple[ExportRule, ...]
     telemetry_attributes: tuple[str, ...]
@@ -495,6 +496,12 @@ class Imported:
 class Cluster:
     """One cluster with all that the federation needs of it.
 
+    served: hosts that its control plane serves, itself included; none if it has no control plane of its own.
+    known: hosts whose Services its control plane knows, those served included.
+    exports: of the clusters served, each Service once: what its gateway lets callers of other meshes in to.
+    reachable_exports: of the clusters known: what its control plane has to guard.
+    other_exports: of the clusters known without this one.
+    own_exports: as written for this host.
     external_services: those that it must know, whoever declares them.
     address_range: where imported hosts have their addresses, None leaves that to istiod.
     """
@@ -508,7 +515,12 @@ class Cluster:
     address_range: IPv4Network | None
     ingress: IngressController
     control_plane: str
+    served: tuple[str, ...]
+    known: tuple[str, ...]
     exports: tuple[Export, ...]
+    reachable_exports: tuple[Export, ...]
+    other_exports: tuple[Export, ...]
+    own_exports: tuple[Export, ...]
     telemetry_attributes: tuple[str, ...]
     external_services: tuple[ExternalService, ...]
     resolve: Callable[[], tuple[tuple[Imported, ...], tuple[str, ...]]] = field(repr=False, compare=False)
@@ -518,6 +530,11 @@ class Cluster:
     def _resolved(self) -> tuple[tuple[Imported, ...], tuple[str, ...]]:
         # Imports of one cluster are a small part of all edges, and mostly only one cluster's are asked for.
         return self.resolve()
+
+    @property
+    def remote_clusters(self) -> tuple[str, ...]:
+        """Hosts whose API its control plane reads."""
+        return tuple(host for host in self.known if host != self.host)
 
     @property
     def imports(self) -> tuple[Imported, ...]:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.multimesh.istio.plugins.module_utils.errors import InventoryError, MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.compute import (
     edges,
     federation,
@@ -366,6 +366,10 @@ def test_mesh_config() -> None:
     assert mesh_config(found, "east") == {
         "mesh_name": "east",
         "cluster_name": "east",
+        "control_plane": "east",
+        "served_clusters": [],
+        "remote_clusters": [],
+        "readers": [],
         "trust_domain": "east.mesh",
         "network": "east",
         "locality": "eu",
@@ -420,21 +424,3 @@ def test_edges() -> None:
 def test_a_cluster_that_the_inventory_lacks() -> None:
     with pytest.raises(MultimeshError, match=r"wset: no host of group 'meshes'\. Did you mean 'west'"):
         federation(one(), "wset")
-
-
-@pytest.mark.parametrize("ask", [federation, mesh_config, edges])
-def test_what_this_version_lacks_is_refused_everywhere(ask: Any) -> None:
-    found = inventory(
-        east=host(export("reviews", "west"), address=EAST),
-        west=host(),
-        west_2=host(name="west", control_plane="west"),
-        north=host(),
-    )
-    with pytest.raises(InventoryError) as caught:
-        ask(found, "north")
-    assert [str(problem) for problem in caught.value.problems] == [
-        (
-            "west-2: mesh_control_plane: being served by 'west' is not available in this version."
-            " Leave it out, so that the cluster has its own control plane."
-        ),
-    ]

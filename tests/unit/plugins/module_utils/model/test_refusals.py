@@ -93,8 +93,8 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
         [
             (
                 "east: mesh_quux_zzz: unknown key. Use one of mesh_address_range, mesh_attributes, "
-                "mesh_context, mesh_control_plane, mesh_domain, mesh_export_rules, mesh_exports, "
-                "mesh_external_services, mesh_gateway_addresses, mesh_imports, mesh_ingress_addresses, "
+                "mesh_context, mesh_control_plane, mesh_domain, mesh_endpoint_discovery, mesh_export_rules, "
+                "mesh_exports, mesh_external_services, mesh_gateway_addresses, mesh_imports, mesh_ingress_addresses, "
                 "mesh_ingress_annotations, mesh_ingress_class, mesh_ingress_secret_namespace, "
                 "mesh_ingress_service, mesh_kubeconfig, mesh_locality, mesh_name, mesh_network, "
                 "mesh_telemetry_attributes, mesh_trust_domain."

@@ -707,3 +707,62 @@ def test_an_address_that_leads_nowhere(address: str) -> None:
             f" '{address}'. Give what other clusters can reach, for example '192.0.2.10'."
         )
     ]
+
+
+# Several clusters of one mesh
+
+
+def of_one_mesh(a: Any = (), b: Any = (), services: Any = None, **more: Any) -> list[str]:
+    """Problems where these objects are in south-a or in south-b, which south-a serves and which alone exports."""
+    hosts = {
+        "south_a": host(name="south", facts=site(foreign(*a), EAST), **more),
+        "south_b": host(
+            export("reviews", "north"),
+            name="south",
+            control_plane="south-a",
+            facts=site(foreign(*b, services=services), NORTH),
+        ),
+        "north": host(export("quotes", "south"), facts=site(None, WEST)),
+    }
+    try:
+        inventory(**hosts)
+    except InventoryError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+def test_what_is_applied_for_a_served_cluster_collides_where_its_control_plane_is() -> None:
+    fqdn = "reviews.books.svc.cluster.local"
+    assert of_one_mesh(
+        [
+            item("AuthorizationPolicy", at="books/multimesh-reviews"),
+            item("Gateway", fqdn, at="istio-system/theirs", tls="AUTO_PASSTHROUGH"),
+        ]
+    ) == [
+        (
+            f"south-a: mesh_exports[0].service of south-b: '{fqdn}' is also a host of Gateway istio-system/theirs on"
+            f" {ON_GATEWAY}, and Istio drops the younger server with all its hosts. Take it out of that Gateway, or"
+            f" {OTHER_GATEWAY}."
+        ),
+        (
+            "south-a: mesh_exports[0].service of south-b: AuthorizationPolicy books/multimesh-reviews exists and"
+            " belongs to somebody else, and the federation needs that name. Rename or remove it, or have it taken over"
+            " with federation_force_conflicts."
+        ),
+    ]
+
+
+def test_nobody_reads_routing_objects_in_a_served_cluster() -> None:
+    host_of_north = "quotes.books.svc.north.global"
+    assert of_one_mesh(b=[item("ServiceEntry", host_of_north), item("DestinationRule", "*")]) == []
+    assert len(of_one_mesh([item("ServiceEntry", host_of_north)])) == 1
+
+
+def test_a_service_of_a_served_cluster_collides_with_an_import_of_its_control_plane() -> None:
+    found = of_one_mesh(services={"shop": ["quotes"]}, imports=[{"from": "north", "short_names_in": ["shop"]}])
+    assert found == [
+        (
+            "south-b: mesh_imports[0].short_names_in: 'quotes.shop.svc.cluster.local' (mesh_exports[0] of north) is the"
+            " name of Service shop/quotes here, which Istio prefers. Remove that Service, or leave shop out."
+        )
+    ]
