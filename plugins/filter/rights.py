@@ -39,8 +39,22 @@ options:
       - V(audit), module M(multimesh.istio.policy_audit).
       - V(control-plane), roles P(multimesh.istio.control_plane#role) and P(multimesh.istio.gateway#role). Whoever has
         these rights can get all others.
+      - V(remote-reader), what a control plane of another cluster of the mesh needs that knows this one's endpoints, and
+        V(remote-control-plane), what it needs to serve this cluster. Role P(multimesh.istio.control_plane#role) gives
+        these rights.
     type: str
-    choices: [federation, ca, custody, rotation, adoption, verify, dns, audit, control-plane]
+    choices:
+      - federation
+      - ca
+      - custody
+      - rotation
+      - adoption
+      - verify
+      - dns
+      - audit
+      - control-plane
+      - remote-reader
+      - remote-control-plane
     required: true
   subject:
     description:
@@ -83,6 +97,19 @@ options:
       - What O(multimesh.istio.federation#role:main:federation_read_conflicts) is set to.
     type: bool
     default: true
+  revisions:
+    description:
+      - Revisions of Istio by which another cluster's control plane serves this one, for V(remote-reader) and
+        V(remote-control-plane). The empty one is the default.
+    type: list
+    elements: str
+    default: [""]
+  revision_tags:
+    description:
+      - Tags that stand for revisions, for V(remote-control-plane).
+    type: list
+    elements: str
+    default: []
 seealso:
   - plugin: multimesh.istio.federation
     plugin_type: filter
@@ -122,7 +149,7 @@ _value:
           verbs: [patch]
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.multimesh.istio.plugins.module_utils.rbac import Names
@@ -142,6 +169,8 @@ def rights(
     dns_config_map: str = Names.dns_config_map,
     dns_whole_key: bool = Names.dns_whole_key,
     read_conflicts: bool = Names.read_conflicts,
+    revisions: Sequence[str] = Names.revisions,
+    revision_tags: Sequence[str] = Names.revision_tags,
 ) -> list[dict[str, Any]]:
     names = Names(
         plain(verify_namespace),
@@ -151,6 +180,8 @@ def rights(
         plain(dns_config_map),
         bool(dns_whole_key),
         bool(read_conflicts),
+        tuple(plain(revisions)),
+        tuple(plain(revision_tags)),
     )
     return compute.rights(hostvars, host, part, names, plain(subject))
 

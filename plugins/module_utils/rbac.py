@@ -39,6 +39,8 @@ _EXPORTS = (object_names.EXPORTS_GATEWAY, object_names.ROUTED_EXPORTS)
 _DEFAULT_DENY = object_names.DEFAULT_DENY
 _INGRESSES = "networking.k8s.io"
 _INGRESS_CERTIFICATES = "multimesh-ingress-certificates"
+READER, SERVING = "multimesh-remote-reader", "multimesh-remote-control-plane"
+"""ServiceAccounts as which control planes of other clusters come: to read, and to serve."""
 
 
 @dataclass(frozen=True, order=True)
@@ -66,6 +68,8 @@ class Names:
     root_namespace, root_secret: where custody ``secret`` keeps the root in a management cluster.
     dns_namespace, dns_config_map, dns_whole_key: where role dns writes hosts, and whether into a file of their own.
     read_conflicts: whether role federation looks in the whole cluster for what it could collide with.
+    revisions: of Istio, by which another cluster's control plane serves this one; '' is the default one.
+    revision_tags: that stand for them.
     """
 
     verify_namespace: str = "multimesh-verify"
@@ -75,6 +79,8 @@ class Names:
     dns_config_map: str = "coredns"
     dns_whole_key: bool = False
     read_conflicts: bool = True
+    revisions: tuple[str, ...] = ("",)
+    revision_tags: tuple[str, ...] = ()
 
 
 def permissions(inventory: Inventory, host: str, part: str, names: Names) -> Permissions:
@@ -124,8 +130,17 @@ def _federation(inventory: Inventory, host: str, names: Names) -> Permissions:
     An applied set lists every kind of its members in every namespace that has any (applyset/apply.py, _scan).
     """
     own = ROOT_NAMESPACE
-    exporting, calling = _export_namespaces(inventory, host), _credential_namespaces(inventory, host)
+    cluster = inventory.clusters[host]
     needs = _inspection(inventory, host)
+    if names.read_conflicts:
+        needs |= _collisions(inventory, host)
+    if not cluster.served:
+        # Nothing is applied there; it is made sure that nothing is left of a time when that was otherwise.
+        return needs | _grant(own, "", ("configmaps",), ("get",), (_FEDERATION_SET,))
+    exporting = {export.namespace for export in cluster.reachable_exports}
+    calling = _credential_namespaces(inventory, host)
+    if cluster.remote_clusters:
+        needs |= _grant("", "", ("namespaces",), ("list", "create"))
     needs |= _grant(own, "", ("configmaps",), ("get", "create", "patch", "delete"), (_FEDERATION_SET, _PEERS))
     needs |= _grant(own, _NETWORKING, _IMPORTED, ("get", "create", "patch", "delete"))
     needs |= _grant(own, _NETWORKING, ("gateways",), ("get", "create", "patch", "delete"), _EXPORTS)
@@ -150,7 +165,7 @@ def _federation(inventory: Inventory, host: str, names: Names) -> Permissions:
         verbs = _APPLIED if namespace in observed else ("list",)
         needs |= _grant(namespace, _TELEMETRY, ("telemetries",), verbs)
         needs |= _grant(namespace, _NETWORKING, ("envoyfilters",), verbs)
-    return needs | _collisions(inventory, host) if names.read_conflicts else needs
+    return needs
 
 
 def _collisions(inventory: Inventory, host: str) -> Permissions:
@@ -159,7 +174,7 @@ def _collisions(inventory: Inventory, host: str) -> Permissions:
     Names of Services matter where something is imported by such a name (roles/federation/vars/main.yml).
     """
     needs = _grant("", _NETWORKING, (*_IMPORTED, "gateways"), ("list",))
-    taking_over = any(export.takes_over for cluster in inventory.clusters.values() for export in cluster.exports)
+    taking_over = any(export.takes_over for cluster in inventory.clusters.values() for export in cluster.own_exports)
     if taking_over or inventory.clusters[host].short_names_in:
         needs |= _grant("", "", ("services",), ("list",))
     return needs
@@ -168,6 +183,8 @@ def _collisions(inventory: Inventory, host: str) -> Permissions:
 def _ca(inventory: Inventory, host: str, _names: Names) -> Permissions:
     """Role shared_root_ca: mesh_info with read_ca, the Secrets of a mesh's CA and of its Ingresses, and the Lease."""
     own = ROOT_NAMESPACE
+    if not inventory.clusters[host].served:
+        return frozenset()  # the CA is that of its control plane
     needs = _reading() | _grant("", "apps", ("daemonsets",), ("list",))
     needs |= _grant(own, "", ("secrets",), ("get", "create", "patch"), ("cacerts", "multimesh-next-ca"))
     needs |= _grant(own, "", ("secrets",), ("get",), ("istio-ca-secret",))
@@ -187,14 +204,17 @@ def _custody(_inventory: Inventory, _host: str, names: Names) -> Permissions:
     return needs | _grant(names.root_namespace, "", ("configmaps",), ("get", "create", "patch"))
 
 
-def _rotation(_inventory: Inventory, _host: str, _names: Names) -> Permissions:
+def _rotation(inventory: Inventory, host: str, _names: Names) -> Permissions:
     """Module trust_rollout, beside ``ca``: it asks every proxy of the cluster, and hurries istiod's pods."""
     needs = _grant("", "", ("pods",), ("list",)) | _grant("", "", ("pods/portforward",), ("get", "create"))
-    return needs | _grant(ROOT_NAMESPACE, "", ("pods",), ("patch",))
+    own = _grant(ROOT_NAMESPACE, "", ("pods",), ("patch",))
+    return needs | own if inventory.clusters[host].served else needs
 
 
-def _adoption(_inventory: Inventory, _host: str, _names: Names) -> Permissions:
+def _adoption(inventory: Inventory, host: str, _names: Names) -> Permissions:
     """Playbook adopt, beside ``ca`` (which lists Deployments) and ``rotation``: it restarts istiod once."""
+    if not inventory.clusters[host].served:
+        return frozenset()
     return _grant(ROOT_NAMESPACE, "apps", ("deployments",), ("get", "patch"))
 
 
@@ -224,7 +244,7 @@ def _audit(inventory: Inventory, host: str, _names: Names) -> Permissions:
     return needs | _grant("", _SECURITY, ("authorizationpolicies",), ("list",))
 
 
-def _control_plane(_inventory: Inventory, _host: str, _names: Names) -> Permissions:
+def _control_plane(inventory: Inventory, host: str, _names: Names) -> Permissions:
     """Roles control_plane and gateway: Helm with Istio's charts, which write roles, webhooks and definitions.
 
     Whoever may write roles and bind them may do everything; the list says what is used, it does not protect.
@@ -253,13 +273,59 @@ def _control_plane(_inventory: Inventory, _host: str, _names: Names) -> Permissi
     needs |= _grant(own, "networking.k8s.io", ("networkpolicies",), changed)
     needs |= _grant(own, "policy", ("poddisruptionbudgets",), changed)
     needs |= _grant(own, _TELEMETRY, ("telemetries",), changed)
+    if any(host in cluster.remote_clusters for cluster in inventory.clusters.values()):
+        needs |= _grant("", "", ("namespaces",), ("patch",), (own,))
+        needs |= _grant(own, "", ("serviceaccounts/token",), ("create",), (READER, SERVING))
     return needs | _grant(own, _SECURITY, ("peerauthentications",), changed)
+
+
+def _remote_reader(_inventory: Inventory, _host: str, names: Names) -> Permissions:
+    """A control plane elsewhere in the mesh that reads Services and endpoints.
+
+    istio.io/istio, pkg/kube/multicluster/cluster.go and pilot/pkg/serviceregistry/kube/controller. It looks through all
+    Secrets for gateways' certificates, and without that right a cluster counts as out of reach. With
+    PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER=false, which is to spare it, istiod 1.31 ends with a panic.
+    """
+    read = ("get", "list", "watch")
+    needs = _grant("", "", ("namespaces", "nodes", "pods", "secrets", "services"), read)
+    needs |= _grant("", "discovery.k8s.io", ("endpointslices",), read)
+    needs |= _grant("", "apiextensions.k8s.io", ("customresourcedefinitions",), read)
+    needs |= _grant("", _NETWORKING, ("workloadentries",), read)
+    needs |= _grant("", "gateway.networking.k8s.io", ("gateways",), read)
+    return needs | _grant(ROOT_NAMESPACE, "", ("configmaps",), read, _of_revisions("istio", names))
+
+
+def _remote_control_plane(inventory: Inventory, host: str, names: Names) -> Permissions:
+    """A control plane that serves this cluster: it hands out the trust bundle, keeps the webhooks' up to date, asks
+    whose token a proxy shows, and whether a gateway may have a certificate.
+
+    istio.io/istio, pilot/pkg/serviceregistry/kube/controller/multicluster.go.
+    """
+    own = ROOT_NAMESPACE
+    needs = _remote_reader(inventory, host, names)
+    needs |= _grant("", "authentication.k8s.io", ("tokenreviews",), ("create",))
+    bundles = ("istio-ca-root-cert", "istio-ca-crl")
+    needs |= _grant("", "", ("configmaps",), ("get", "list", "watch", "update"), bundles)
+    needs |= _grant("", "", ("configmaps",), ("create",))
+    needs |= _grant(own, "", ("configmaps",), ("get", "update"), ("istio-namespace-controller-election",))
+    admission = ("mutatingwebhookconfigurations",)
+    webhooks = _of_revisions("istio-sidecar-injector", names) + [
+        f"istio-revision-tag-{tag}" for tag in names.revision_tags
+    ]
+    needs |= _grant("", "admissionregistration.k8s.io", admission, ("get", "list", "watch"))
+    needs |= _grant("", "admissionregistration.k8s.io", admission, ("update",), webhooks)
+    needs |= _grant("", "authorization.k8s.io", ("subjectaccessreviews",), ("create",))
+    return needs
+
+
+def _of_revisions(name: str, names: Names) -> list[str]:
+    return [f"{name}-{revision}" if revision else name for revision in names.revisions]
 
 
 def _inspection(inventory: Inventory, host: str) -> Permissions:
     """mesh_info with the exports of the cluster (mesh_info.py, _services_in)."""
     needs = _reading()
-    for namespace in _export_namespaces(inventory, host):
+    for namespace in {export.namespace for export in inventory.clusters[host].own_exports}:
         needs |= _grant(namespace, "", ("pods", "services"), ("list",))
         needs |= _grant(namespace, "apps", ("daemonsets", "deployments", "statefulsets"), ("list",))
     controller = inventory.clusters[host].ingress
@@ -285,14 +351,12 @@ _NEEDS: dict[str, Callable[[Inventory, str, Names], Permissions]] = {
     "dns": _dns,
     "audit": _audit,
     "control-plane": _control_plane,
+    "remote-reader": _remote_reader,
+    "remote-control-plane": _remote_control_plane,
 }
 PARTS = tuple(_NEEDS)
 _ACCOUNTS = {"rotation": "ca", "adoption": "ca"}
 """Parts that are done as the account of another one."""
-
-
-def _export_namespaces(inventory: Inventory, host: str) -> set[str]:
-    return {export.namespace for export in inventory.clusters[host].exports}
 
 
 def _credential_namespaces(inventory: Inventory, host: str) -> set[str]:

@@ -86,6 +86,23 @@ options:
         kubelets hand them the new one at once instead of within a minute or so.
     type: bool
     default: false
+  served_clusters:
+    description:
+      - Other clusters that the control plane of this one serves. Their proxies are asked too.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      mesh:
+        description: Name of the cluster in messages.
+        type: str
+        required: true
+      kubeconfig:
+        description: Path of its kubeconfig.
+        type: path
+      context:
+        description: Context of the kubeconfig.
+        type: str
   timeout:
     description: Seconds until everybody has to be ready. With V(0) there is one look.
     type: int
@@ -252,7 +269,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection im
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.streams import PodStreams
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.transport import Transport
 from ansible_collections.multimesh.istio.plugins.module_utils.rollout.reader import Reader
-from ansible_collections.multimesh.istio.plugins.module_utils.rollout.wait import Rollout, Settings, wait
+from ansible_collections.multimesh.istio.plugins.module_utils.rollout.wait import Place, Rollout, Settings, wait
 from ansible_collections.multimesh.istio.plugins.module_utils.rollout.wanted import Wanted
 from ansible_collections.multimesh.istio.plugins.module_utils.task import Task, TaskError, serve
 
@@ -272,10 +289,26 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "namespaces": {"type": "list", "elements": "str", "default": []},
     "proxies": {"type": "bool", "default": True},
     "hurry": {"type": "bool", "default": False},
+    "served_clusters": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "mesh": {"type": "str", "required": True},
+            "kubeconfig": {"type": "path"},
+            "context": {"type": "str"},
+        },
+    },
     "timeout": {"type": "int", "default": 120},
     "poll_interval": {"type": "int", "default": 2},
     "pod_timeout": {"type": "int", "default": 10},
 }
+
+
+def _place(connection: Connection, pod_timeout: int) -> Place:
+    credentials = open_connection(connection, pool_size=4)
+    client = Client(Transport(credentials, connection.request_timeout), connection.mesh)
+    return Place(client, Reader(PodStreams(credentials, connection.mesh), pod_timeout))
 
 
 def run(task: Task) -> dict[str, Any]:
@@ -287,10 +320,10 @@ def run(task: Task) -> dict[str, Any]:
     settings = Settings(**{field.name: options[field.name] for field in fields(Settings)})
     if task.check_mode:
         settings = replace(settings, timeout=0, hurry=False)
-    credentials = open_connection(connection, pool_size=4)
-    client = Client(Transport(credentials, connection.request_timeout), connection.mesh)
-    reader = Reader(PodStreams(credentials, connection.mesh), options["pod_timeout"])
-    report, seconds = wait(Rollout(client, reader, wanted, settings), settings)
+    pod_timeout = options["pod_timeout"]
+    served = [Connection.from_options(cluster, os.environ) for cluster in options["served_clusters"]]
+    rollout = Rollout(_place(connection, pod_timeout), wanted, settings, [_place(one, pod_timeout) for one in served])
+    report, seconds = wait(rollout, settings)
     task.warnings.extend(report.warnings)
     result = {"changed": bool(report.hurried), "seconds": int(seconds), **report.as_dict()}
     if not report.ready and not task.check_mode:

@@ -17,6 +17,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources imp
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.transport import Transport
 
 _PODS = Resource("", "v1", "Pod", "pods", True)
+_ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", True)
 _METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 
 
@@ -147,6 +148,20 @@ class Client:
             self._send("write", call, "DELETE", resource.path(namespace, name), body=body)
         except errors.NotFoundError:
             return
+
+    def create_token(self, namespace: str, account: str, lifetime_seconds: int) -> str:
+        """A token of a service account that ends by itself; the API server may grant less time than asked for.
+
+        https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-request-v1/
+        """
+        call = errors.Call(self.mesh, "create", f"token of ServiceAccount {namespace}/{account}")
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": lifetime_seconds},
+        }
+        answer = self._send("write", call, "POST", f"{_ACCOUNTS.path(namespace, account)}/token", body=body)
+        return str(answer["status"]["token"])
 
     def pod_log(self, namespace: str, name: str, container: str) -> str:
         """What a container of a pod printed; empty while there is no log to read."""

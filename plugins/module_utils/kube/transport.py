@@ -57,7 +57,8 @@ class Transport:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Answer:
-        """One request; all are safe to repeat (GET, server-side apply, merge patch of a version, DELETE with a uid).
+        """One request; all are safe to repeat: GET, server-side apply, merge patch of a version, DELETE with a uid, and
+        one token more.
 
         Retried on 429, 5xx and broken connections with growing pauses, or as Retry-After says, until the request's
         time is over. Raises KubeError.

@@ -58,6 +58,14 @@ class Asker(Protocol):
 
 
 @dataclass(frozen=True)
+class Place:
+    """A cluster, and who asks its pods."""
+
+    cluster: Cluster
+    asker: Asker
+
+
+@dataclass(frozen=True)
 class Settings:
     """How to look.
 
@@ -79,12 +87,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Entry:
-    """One replica or proxy. state: one of STATES. reason: why, empty for most that are ready."""
+    """One replica or proxy.
+
+    state: one of STATES. reason: why, empty for most that are ready. served: its cluster, if it is one of those served.
+    """
 
     target: Target
     state: str
     reason: str = ""
     held: Held = field(default_factory=Held)
+    served: str = ""
 
     @property
     def final(self) -> bool:
@@ -110,7 +122,8 @@ class Entry:
         }
 
     def __str__(self) -> str:
-        return f"{self.target}: {self.state}: {self.reason}"
+        where = f" of {self.served}" if self.served else ""
+        return f"{self.target}{where}: {self.state}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -210,9 +223,11 @@ class Report:
 class Rollout:
     """The looks of one wait. Who was ready once is not asked again while it and the Secret stay the same."""
 
-    def __init__(self, cluster: Cluster, asker: Asker, wanted: Wanted, settings: Settings) -> None:
-        self._cluster = cluster
-        self._asker = asker
+    def __init__(self, place: Place, wanted: Wanted, settings: Settings, served: Sequence[Place] = ()) -> None:
+        """served: clusters that the control plane of the first one serves; they have proxies and no istiod."""
+        self._cluster = place.cluster
+        self._asker = place.asker
+        self._places = (place, *served)
         self._wanted = wanted
         self._settings = settings
         self._settled: dict[tuple[str, int], Entry] = {}
@@ -234,7 +249,7 @@ class Rollout:
         if self._settings.hurry and version:
             self._hurry(pods, [entry.target for entry in replicas if entry.state == "waiting"])
         settle = all(entry.state == "ready" for entry in replicas)
-        proxies = self._ask(self._pods(), targets.proxy, self._proxy, settle=settle)
+        proxies = tuple(proxy for place in self._places for proxy in self._proxies(place, settle))
         return Report(self._cluster.mesh, replicas, proxies, tuple(self._hurried), tuple(self._warnings(proxies)))
 
     def _warnings(self, proxies: Iterable[Entry]) -> Iterator[str]:
@@ -246,11 +261,14 @@ class Rollout:
                 f"are believed. Mount ConfigMap istio-ca-crl at {targets.LISTS} of their container istio-proxy."
             )
 
-    def _pods(self) -> list[dict[str, Any]]:
+    def _proxies(self, place: Place, settle: bool) -> tuple[Entry, ...]:
         if not self._settings.proxies:
-            return []
+            return ()
         namespaces: Sequence[str | None] = self._settings.namespaces or (None,)
-        return [pod for namespace in namespaces for pod in self._cluster.list_objects(_PODS, namespace)]
+        pods = [pod for namespace in namespaces for pod in place.cluster.list_objects(_PODS, namespace)]
+        found = self._ask(pods, targets.proxy, lambda target: self._proxy(place.asker, target), settle=settle)
+        served = "" if place is self._places[0] else place.cluster.mesh
+        return tuple(replace(entry, served=served) for entry in found)
 
     def _ask(
         self,
@@ -290,14 +308,14 @@ class Rollout:
         reason = "; ".join(lacking_replica(self._wanted, leaf, moment))
         return Entry(target, "waiting" if reason else "ready", reason, Held(leaves=(leaf,)))
 
-    def _proxy(self, target: Target) -> Entry | None:
+    def _proxy(self, asker: Asker, target: Target) -> Entry | None:
         if reason := self._unsupported(target):
             return Entry(target, "unsupported", reason)
         not_started = Entry(target, "ready", "it does not run; when it starts it takes what istiod has")
         if not target.placed:
             return not_started
         try:
-            held = self._asker.proxy(target)
+            held = asker.proxy(target)
         except _STOPPING:
             raise
         except MultimeshError as error:

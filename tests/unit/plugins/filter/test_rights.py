@@ -51,6 +51,21 @@ def test_a_federation_that_looks_for_no_collisions() -> None:
     assert kinds[0] - kinds[1] == {"ClusterRole", "ClusterRoleBinding"}
 
 
+def test_a_control_plane_of_another_cluster_updates_the_webhooks_of_its_revisions_alone() -> None:
+    objects = RIGHTS(HOSTVARS, "east", "remote-control-plane", revisions=["", "canary"], revision_tags=["prod"])
+    [role] = [item for item in objects if item["kind"] == "ClusterRole"]
+    [rule] = [
+        rule
+        for rule in role["rules"]
+        if "mutatingwebhookconfigurations" in rule["resources"] and "update" in rule["verbs"]
+    ]
+    assert rule["resourceNames"] == [
+        "istio-revision-tag-prod",
+        "istio-sidecar-injector",
+        "istio-sidecar-injector-canary",
+    ]
+
+
 def test_errors_are_those_of_ansible() -> None:
     with pytest.raises(AnsibleError, match="pki: no part of this collection"):
         RIGHTS(HOSTVARS, "east", "pki")
@@ -63,4 +78,5 @@ def test_every_part_is_documented_and_rendered() -> None:
     page = (ROOT / "docs/rights.md").read_text()
     assert [part for part in PARTS if f"| `{part}` |" not in page] == []
     [rendered] = re.findall(r"loop: \[(.*)\]", (ROOT / "playbooks/render.yml").read_text())
-    assert {*rendered.split(", "), "custody"} == set(PARTS)
+    # Those of other clusters' control planes are among the objects of role control_plane.
+    assert {*rendered.split(", "), "custody", "remote-reader", "remote-control-plane"} == set(PARTS)

@@ -42,7 +42,7 @@ PLURALS = {"AuthorizationPolicy": "authorizationpolicies", "ConfigMap": "configm
     "ServiceEntry": "serviceentries",
     "VirtualService": "virtualservices",
 }
-PARTS = [part for part in rbac.PARTS if part != "control-plane"]
+PARTS = [part for part in rbac.PARTS if part not in ("control-plane", "remote-reader", "remote-control-plane")]
 
 
 NAMES = Names("probes", "roots", "root")
@@ -352,3 +352,48 @@ def test_a_subject_that_is_none(subject: dict[str, str]) -> None:
 def test_a_part_that_is_none() -> None:
     with pytest.raises(MultimeshError, match=r"federatoin: no part of this collection\. Did you mean 'federation'\."):
         needs("federatoin")
+
+
+# Clusters of one mesh
+
+ONE_MESH = inventory(
+    south_a=host(name="south", address="192.0.2.1"),
+    south_b=host(export("reviews", "west"), name="south", control_plane="south-a"),
+    west=host(),
+)
+
+
+def granted(cluster: str, part: str) -> set[tuple[str, str, str]]:
+    found = permissions(ONE_MESH, cluster, part, NAMES)
+    return {(permission.namespace, permission.resource, permission.verb) for permission in found}
+
+
+def test_what_a_served_cluster_exports_is_written_where_its_control_plane_is() -> None:
+    assert ("books", "authorizationpolicies", "patch") in granted("south-a", "federation")
+    assert ("", "namespaces", "create") in granted("south-a", "federation")
+    written = {right for right in granted("south-b", "federation") if right[2] not in ("get", "list")}
+    assert written == set()
+    assert ("books", "pods", "list") in granted("south-b", "federation")
+
+
+def test_a_served_cluster_has_no_ca() -> None:
+    assert granted("south-b", "ca") == granted("south-b", "adoption") == set()
+    assert granted("south-b", "rotation") == {
+        ("", "pods", "list"),
+        ("", "pods/portforward", "get"),
+        ("", "pods/portforward", "create"),
+    }
+
+
+def test_tokens_are_made_of_clusters_that_others_read() -> None:
+    token = ("istio-system", "serviceaccounts/token", "create")
+    assert token in granted("south-b", "control-plane")
+    assert token not in granted("south-a", "control-plane") | granted("west", "control-plane")
+
+
+def test_whoever_reads_writes_nothing_and_no_secret() -> None:
+    assert {verb for _namespace, _resource, verb in granted("south-b", "remote-reader")} == {"get", "list", "watch"}
+    secrets = {
+        verb for _namespace, resource, verb in granted("south-b", "remote-control-plane") if resource == "secrets"
+    }
+    assert secrets == {"get", "list", "watch"}

@@ -128,3 +128,12 @@ def test_warnings_are_kept_once():
     one.list_objects(CONFIG_MAP)
     one.list_objects(CONFIG_MAP)
     assert list(one.warnings) == ["a", "b"]
+
+
+def test_a_token_is_asked_for_with_its_lifetime():
+    one, transport = client({"status": {"token": "a.b.c"}})
+    assert one.create_token("istio-system", "reader", 3600) == "a.b.c"
+    call, method, path, request = transport.sent[0]
+    assert call == "west: create token of ServiceAccount istio-system/reader"
+    assert (method, path) == ("POST", "/api/v1/namespaces/istio-system/serviceaccounts/reader/token")
+    assert request["body"]["spec"] == {"expirationSeconds": 3600}

@@ -11,6 +11,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.kube.streams impor
 from ansible_collections.multimesh.istio.plugins.module_utils.rollout.held import Held, HeldCrl, Leaf, Trust
 from ansible_collections.multimesh.istio.plugins.module_utils.rollout.wait import (
     ANNOTATION,
+    Place,
     Rollout,
     Settings,
     wait,
@@ -95,7 +96,7 @@ def held(*roots):
 
 
 def look(cluster, asker, wanted=WANTED, **settings):
-    return Rollout(cluster, asker, wanted, Settings(**settings)).look()
+    return Rollout(Place(cluster, asker), wanted, Settings(**settings)).look()
 
 
 class Clock:
@@ -112,7 +113,7 @@ class Clock:
 def run(cluster, asker, wanted=WANTED, **settings):
     clock = Clock()
     chosen = Settings(**settings)
-    return wait(Rollout(cluster, asker, wanted, chosen), chosen, clock, clock.sleep)
+    return wait(Rollout(Place(cluster, asker), wanted, chosen), chosen, clock, clock.sleep)
 
 
 def test_everybody_is_ready():
@@ -239,7 +240,7 @@ def test_who_was_ready_before_all_replicas_were_is_asked_again():
 def test_another_version_of_the_secret_and_restarts_begin_anew():
     cluster = Cluster(istiod("istiod-1"), pod("cart"))
     asker = Asker(istiod_1=[own()], cart=[held(OLD, NEW)])
-    rollout = Rollout(cluster, asker, WANTED, Settings())
+    rollout = Rollout(Place(cluster, asker), WANTED, Settings())
     rollout.look()
     rollout.look()
     assert len(asker.asked) == 2
@@ -337,3 +338,23 @@ def test_without_hurry_nothing_is_written():
 def test_when_a_secret_was_written():
     assert written(None) is None
     assert written({"metadata": {"creationTimestamp": "2026-11-21T12:00:00Z"}}) == NOW
+
+
+def test_proxies_of_served_clusters_are_awaited_too():
+    primary, served = Cluster(istiod("istiod-1"), pod("cart")), Cluster(pod("till"))
+    served.mesh = "east-2"
+    asker, other = Asker(istiod_1=[own()], cart=[held(OLD, NEW)]), Asker(till=[held(OLD), held(OLD, NEW)])
+    rollout = Rollout(Place(primary, asker), WANTED, Settings(), [Place(served, other)])
+    first = rollout.look()
+    assert not first.ready
+    assert "sidecar shop/till of east-2: waiting" in first.line
+    assert rollout.look().ready
+    assert asker.asked == ["istiod-1", "cart"]
+
+
+def test_a_served_cluster_has_no_istiod_to_hurry():
+    primary, served = Cluster(istiod("istiod-1"), pod("cart")), Cluster(pod("till"))
+    asker = Asker(istiod_1=[own()], cart=[held(OLD, NEW)])
+    rollout = Rollout(Place(primary, asker), WANTED, Settings(hurry=True), [Place(served, Asker(till=[held(OLD)]))])
+    assert not rollout.look().ready
+    assert served.applied == []
