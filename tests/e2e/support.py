@@ -221,5 +221,9 @@ class AuditLog:
                     yield event
 
     def writes(self) -> list[str]:
-        """Write requests as ``verb uri``."""
-        return [f"{event['verb']} {event['requestURI']}" for event in self.events() if event["verb"] in WRITE_VERBS]
+        """Write requests as ``verb uri``, without those that ask what would happen."""
+        return [
+            f"{event['verb']} {event['requestURI']}"
+            for event in self.events()
+            if event["verb"] in WRITE_VERBS and "dryRun=All" not in event["requestURI"]
+        ]

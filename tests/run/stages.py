@@ -162,6 +162,7 @@ def soak() -> list[Check]:
             "custody",
         ],
         "kills": ["test_50_failures.py"],
+        "one-mesh": ["onemesh"],
         "interruptions": ["api/test_interruptions.py"],
     }
     return [
