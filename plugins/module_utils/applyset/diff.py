@@ -21,13 +21,14 @@ def differences(plan: Plan, manager: str) -> list[dict[str, str]]:
     shown = [_difference(wanted.key, None, wanted.body) for wanted in plan.create]
     for change in plan.change:
         shown.append(
-            _difference(change.desired.key, _ours(change.live, change.desired.body, manager), change.desired.body)
+            _difference(change.desired.key, ours(change.live, change.desired.body, manager), change.desired.body)
         )
-    shown += [_difference(live.key, _ours(live, {}, manager), None) for live in plan.delete]
+    shown += [_difference(live.key, ours(live, {}, manager), None) for live in plan.delete]
     return shown
 
 
-def _ours(live: Live, desired: Mapping[str, Any], manager: str) -> dict[str, Any]:
+def ours(live: Live, desired: Mapping[str, Any], manager: str) -> dict[str, Any]:
+    """What a live object has of the fields that are wanted or were applied before."""
     return project(live.body, desired, owned_fields(live.body, manager))
 
 
