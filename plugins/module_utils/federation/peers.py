@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: the multimesh.istio authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a cluster remembers of its peers, so that one out of reach keeps its entries."""
+"""What a cluster remembers of its peers, so that one out of reach keeps its entries and none is forgotten by a slip."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.types import
 
 NAME = object_names.PEERS
 KEY = "peers.json"
+CONSUMERS_KEY = "consumers.json"
 
 
-def config_map(entries: Iterable[Imported]) -> list[Object]:
-    """The peers' facts that these imports rest on, by the peers' host names; nothing without peers."""
+def config_map(entries: Iterable[Imported], consumers: Iterable[str] = ()) -> list[Object]:
+    """The peers' facts that these imports rest on, by the peers' host names; nothing without peers.
+
+    consumers: host names of those to whom this cluster offers something; of them no more is needed.
+    """
     by_host: dict[str, dict[str, Source]] = {}
     for entry in entries:
         for source in entry.sources:
             by_host.setdefault(source.export.cluster, {})[source.export.origin] = source
-    if not by_host:
-        return []
     peers = {host: _facts([source for _origin, source in sorted(found.items())]) for host, found in by_host.items()}
-    text = json.dumps(peers, indent=2, sort_keys=True) + "\n"
-    return [build("v1", "ConfigMap", ROOT_NAMESPACE, NAME, {"data": {KEY: text}})]
+    kept = {KEY: peers, CONSUMERS_KEY: sorted(set(consumers))}
+    data = {key: json.dumps(value, indent=2, sort_keys=True) + "\n" for key, value in kept.items() if value}
+    return [build("v1", "ConfigMap", ROOT_NAMESPACE, NAME, {"data": data})] if data else []
 
 
 def _facts(sources: list[Source]) -> dict[str, Any]:
