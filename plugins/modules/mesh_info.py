@@ -273,8 +273,8 @@ mesh:
       sample: {"east": {"gateway_addresses": ["198.51.100.9"], "services": []}}
     peers:
       description:
-        - Inventory host names of the clusters from which this one imports, and of those to which it offers something, as
-          last applied.
+        - Inventory host names of the clusters from which this one imports, and of those to which it offers something,
+          as last applied.
       type: list
       elements: str
       sample: [east, north]

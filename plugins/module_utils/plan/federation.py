@@ -70,6 +70,11 @@ class FederationPlan:
         return {**{action: self.total(action) for action in ACTIONS}, "unchanged": self.unchanged}
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, as it is said."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def merge(results: Mapping[str, Mapping[str, Any] | None], hosts: Iterable[str] = ()) -> FederationPlan:
     """From results of module applyset with ``details``, by host. hosts: all that there are."""
     clusters, unknown = {}, {}

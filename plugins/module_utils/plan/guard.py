@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.changes import deviations, named
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
-from ansible_collections.multimesh.istio.plugins.module_utils.plan.federation import FederationPlan
+from ansible_collections.multimesh.istio.plugins.module_utils.plan.federation import FederationPlan, counted
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def _deletions(plan: FederationPlan, limits: Limits) -> Iterator[str]:
     if limits.max_deletions is not None and total > limits.max_deletions:
         objects = named(f"{host}: {entry['object']}" for host, entry in plan.entries("delete"))
         yield (
-            f"{total} objects would be deleted, and federation_max_deletions allows {limits.max_deletions}: {objects}."
-            f" If they shall go: -e federation_max_deletions={total}. If not, see what the inventory no longer says."
+            f"{counted(total, 'object')} would be deleted, and federation_max_deletions allows {limits.max_deletions}:"
+            f" {objects}. If {'it' if total == 1 else 'they'} shall go: -e federation_max_deletions={total}. If not, see what the inventory no longer says."
         )
 
 
@@ -93,6 +93,6 @@ def _changes(plan: FederationPlan, limits: Limits) -> Iterator[str]:
         totals = plan.totals()
         hosts = named(host for host, cluster in sorted(plan.clusters.items()) if cluster.changes)
         yield (
-            f"clusters are not as the inventory says: {totals['create']} objects are missing, {totals['change']}"
-            f" differ, {totals['delete']} are too many, in {hosts}. Playbook multimesh.istio.site makes them so."
+            f"clusters are not as the inventory says: {totals['create']} missing, {totals['change']}"
+            f" different, {totals['delete']} too many, in {hosts}. Playbook multimesh.istio.site makes them so."
         )

@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from ansible_collections.multimesh.istio.plugins.module_utils.plan.federation import ACTIONS, Entry, FederationPlan
+from ansible_collections.multimesh.istio.plugins.module_utils.plan.federation import (
+    ACTIONS,
+    Entry,
+    FederationPlan,
+    counted,
+)
 
 _LINES = 20
 """So many lines has a part of the page at most."""
@@ -19,7 +24,7 @@ _NO_ORIGIN = "(no single export)"
 def table(plan: FederationPlan) -> list[str]:
     """The lines."""
     totals = plan.totals()
-    head = f"Plan of the federation: {len(plan.clusters)} clusters, {totals['create']} objects to create,"
+    head = f"Plan of the federation: {counted(len(plan.clusters), 'cluster')}, {counted(totals['create'], 'object')} to create,"
     lines = [f"{head} {totals['change']} to change, {totals['delete']} to delete, {totals['unchanged']} unchanged"]
     if not plan.empty:
         lines += _aligned(_clusters(plan), numbers=range(1, 5))
@@ -39,7 +44,7 @@ def _clusters(plan: FederationPlan) -> list[list[str]]:
     rest = [cluster for host, cluster in plan.clusters.items() if host not in [row[0] for row in rows[1:]]]
     if rest:
         counts = [str(sum(cluster.count(action) for cluster in rest)) for action in ACTIONS]
-        rows.append([f"{len(rest)} others", *counts, str(sum(cluster.unchanged for cluster in rest))])
+        rows.append([counted(len(rest), "other"), *counts, str(sum(cluster.unchanged for cluster in rest))])
     return rows
 
 

@@ -29,7 +29,7 @@ def call(monkeypatch, capsys):
 def test_the_page_and_the_totals(call):
     result = call()
     assert (result["changed"], result["totals"]) == (False, {"create": 0, "change": 0, "delete": 1, "unchanged": 2})
-    assert "Plan of the federation: 1 clusters" in result["table"][0]
+    assert "Plan of the federation: 1 cluster" in result["table"][0]
 
 
 def test_a_refusal_has_the_page_too_and_the_file_is_written(call, tmp_path):
