@@ -21,6 +21,11 @@ author:
 extends_documentation_fragment:
   - multimesh.istio.attributes
 attributes:
+  action_group:
+    support: none
+    membership: []
+    details:
+      - Options for the connection to a cluster have no meaning here.
   check_mode:
     support: full
     details:

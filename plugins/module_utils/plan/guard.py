@@ -84,7 +84,8 @@ def _deletions(plan: FederationPlan, limits: Limits) -> Iterator[str]:
         objects = named(f"{host}: {entry['object']}" for host, entry in plan.entries("delete"))
         yield (
             f"{counted(total, 'object')} would be deleted, and federation_max_deletions allows {limits.max_deletions}:"
-            f" {objects}. If {'it' if total == 1 else 'they'} shall go: -e federation_max_deletions={total}. If not, see what the inventory no longer says."
+            f" {objects}. If {'it' if total == 1 else 'they'} shall go: -e federation_max_deletions={total}. If not,"
+            " see what the inventory no longer says."
         )
 
 

@@ -24,8 +24,10 @@ _NO_ORIGIN = "(no single export)"
 def table(plan: FederationPlan) -> list[str]:
     """The lines."""
     totals = plan.totals()
-    head = f"Plan of the federation: {counted(len(plan.clusters), 'cluster')}, {counted(totals['create'], 'object')} to create,"
-    lines = [f"{head} {totals['change']} to change, {totals['delete']} to delete, {totals['unchanged']} unchanged"]
+    head = f"Plan of the federation: {counted(len(plan.clusters), 'cluster')}, "
+    numbers = [f"{counted(totals['create'], 'object')} to create", f"{totals['change']} to change"]
+    numbers += [f"{totals['delete']} to delete", f"{totals['unchanged']} unchanged"]
+    lines = [head + ", ".join(numbers)]
     if not plan.empty:
         lines += _aligned(_clusters(plan), numbers=range(1, 5))
     lines += [f"  {host}: no plan: {reason}" for host, reason in sorted(plan.unknown.items())]

@@ -9,8 +9,9 @@ import copy
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,9 @@ class PlanRun:
         self.folder = folder
         self.clusters = {mesh: ApiCluster(lab, mesh) for mesh in MESHES}
         self.federate = folder / "federate.yml"
-        role = {"name": "Federate", "hosts": "meshes", "gather_facts": False, "roles": ["multimesh.istio.federation"]}
-        self.federate.write_text(yaml.safe_dump([role]))
+        defaults = {"group/multimesh.istio.all": {"request_timeout": "{{ patience | default(30) }}"}}
+        play = {"name": "Federate", "hosts": "meshes", "gather_facts": False, "module_defaults": defaults}
+        self.federate.write_text(yaml.safe_dump([{**play, "roles": ["multimesh.istio.federation"]}]))
 
     def write_inventory(self, found: Mapping[str, Mapping[str, Any]]) -> None:
         entries = copy.deepcopy({host: dict(values) for host, values in found.items()})
@@ -103,3 +105,22 @@ class PlanRun:
     def writes(self) -> list[str]:
         """What was asked through the proxy that writes, since it began anew."""
         return [str(request) for request in self.proxy.requests if request.method != "GET"]
+
+
+@contextmanager
+def plan_run(folder: Path) -> Iterator[PlanRun]:
+    """Three fresh API servers with Istio's definitions, behind a proxy."""
+    lab = Lab(os.environ.get("MULTIMESH_PLAN_LAB", "plan-test"))
+    lab.down()
+    try:
+        lab.up(MESHES, api_only=True)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lab.install_istio_definitions, MESHES))
+        with ApiProxy({mesh: lab.kubeconfig(mesh) for mesh in MESHES}, folder / "proxy") as proxy:
+            clusters = PlanRun(lab, proxy, folder)
+            for cluster in clusters.clusters.values():
+                for namespace in ("istio-system", "shop"):
+                    cluster.make_namespace(namespace)
+            yield clusters
+    finally:
+        lab.down()

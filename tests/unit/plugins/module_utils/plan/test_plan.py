@@ -50,10 +50,10 @@ def small():
 def test_the_page():
     assert table(small()) == [
         "Plan of the federation: 3 clusters, 1 object to create, 2 to change, 1 to delete, 11 unchanged",
-        "  cluster   create  change  delete  unchanged",
-        "  east           0       1       1          1",
-        "  west           1       1       0          3",
-        "  1 other        0       0       0          7",
+        "  cluster  create  change  delete  unchanged",
+        "  east          0       1       1          1",
+        "  west          1       1       0          3",
+        "  1 other       0       0       0          7",
         "  south: no plan: not in this run, or failed before",
         "Because of:",
         "  (no single export)  east ~1",
