@@ -51,19 +51,20 @@ def test_the_page():
     assert table(small()) == [
         "Plan of the federation: 3 clusters, 1 object to create, 2 to change, 1 to delete, 11 unchanged",
         "  cluster  create  change  delete  unchanged",
-        "  east          0       1       1          1",
-        "  west          1       1       0          3",
-        "  1 other       0       0       0          7",
-        "  south: no plan: not in this run, or failed before",
-        "Because of:",
-        "  (no single export)  east ~1",
+        "  east     0       1       1       1",
+        "  west     1       1       0       3",
+        "  1 other  0       0       0       7",
+        "  no plan for  why",
+        "  south        not in this run, or failed before",
+        "  because of          what is done where",
         "  east/shop/reviews   west +1 ~1",
+        "  no single export    east ~1",
         "  north/shop/reviews  west ~1",
         "  north/vault/ledger  east -1",
-        "Held by others, who changed it:",
-        "  west: ServiceEntry istio-system/b: spec.hosts: kubectl-edit (Update), 2026-11-22T03:10:00Z",
-        "To be deleted:",
-        "  east: ServiceEntry istio-system/c",
+        "  held by                since                 cluster  object                       fields",
+        "  kubectl-edit (Update)  2026-11-22T03:10:00Z  west     ServiceEntry istio-system/b  spec.hosts",
+        "  deleted in  object",
+        "  east        ServiceEntry istio-system/c",
     ]
 
 
@@ -86,10 +87,15 @@ def test_a_thousand_objects_in_a_hundred_clusters_are_one_page():
     )
     page = table(plan)
     assert len(page) < 100
-    assert "  80 others       0       0    8000          0" in page
+    assert "  81 others  0       0       8100    0" in page
     assert "  mesh-0/shop/s   100 clusters -100" in page
-    assert "  and 9980 more; federation_plan_file has all of them" in page
-    assert any(line.endswith("spec.hosts: new, or removed by somebody who left no trace") for line in page)
+    assert "  and 9980 more, see federation_plan_file" in page
+    assert any(line.startswith("  nobody   new, or removed  mesh-00  ServiceEntry") for line in page)
+
+
+def test_what_a_terminal_would_obey_is_not_shown():
+    page = table(merge({"east": result(entry("delete", "a", "east/\x1b[2J/x"))}))
+    assert "\x1b" not in "".join(page)
 
 
 def test_a_cluster_whose_plan_failed_has_none():
