@@ -21,4 +21,6 @@ class ActionModule(ModuleAction):
         outcome = super().module_result(arguments, task_vars)
         for line in outcome.get("table") or []:
             self._display.display(line)
+        if outcome.get("failed"):
+            outcome.pop("table", None)  # a failure is printed with all that it returns
         return outcome

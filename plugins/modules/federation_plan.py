@@ -162,7 +162,11 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
 def run(task: Task) -> dict[str, Any]:
     options = task.options
     plan = federation.merge(options["plans"], options["hosts"])
-    result = {"changed": False, "table": table(plan), "totals": plan.totals()}
+    result = {
+        "changed": False,
+        "table": table(plan, drift=options["fail_on_changes"]),
+        "totals": plan.totals(),
+    }
     limits = Limits(
         max_deletions=options["max_deletions"],
         unchanged=options["fail_on_changes"],

@@ -43,7 +43,17 @@ def _text(body: Mapping[str, Any] | None) -> str:
 
     if body.get("kind") == "Secret":
         body = {**body, "data": {key: fingerprint(value) for key, value in (body.get("data") or {}).items()}}
-    return str(yaml.safe_dump(dict(body), default_flow_style=False, sort_keys=True, width=120))
+
+    class Dumper(yaml.SafeDumper):
+        """Texts of several lines, such as files in ConfigMaps, as these lines."""
+
+    Dumper.add_representer(
+        str,
+        lambda dumper, text: dumper.represent_scalar(
+            "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+        ),
+    )
+    return str(yaml.dump(dict(body), Dumper=Dumper, default_flow_style=False, sort_keys=True, width=120))
 
 
 def fingerprint(encoded: Any) -> str:

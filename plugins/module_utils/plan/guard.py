@@ -89,11 +89,16 @@ def _deletions(plan: FederationPlan, limits: Limits) -> Iterator[str]:
         )
 
 
+_FORCED = ", with -e federation_force_conflicts=true also where others hold fields"
+
+
 def _changes(plan: FederationPlan, limits: Limits) -> Iterator[str]:
     if limits.unchanged and not plan.empty:
         totals = plan.totals()
+        held = any(other["manager"] for _host, entry in plan.entries() for other in entry["others"])
         hosts = named(host for host, cluster in sorted(plan.clusters.items()) if cluster.changes)
         yield (
             f"clusters are not as the inventory says: {totals['create']} missing, {totals['change']}"
-            f" different, {totals['delete']} too many, in {hosts}. Playbook multimesh.istio.site makes them so."
+            f" different, {totals['delete']} too many, in {hosts}."
+            f" Playbook multimesh.istio.site makes them so{_FORCED if held else ''}."
         )

@@ -24,8 +24,11 @@ _SIGNS = {"create": "+", "change": "~", "delete": "-"}
 _NO_ORIGIN = "no single export"
 
 
-def table(plan: FederationPlan) -> list[str]:
-    """The lines."""
+def table(plan: FederationPlan, *, drift: bool = False) -> list[str]:
+    """The lines.
+
+    drift: the inventory is taken to be what was applied last, so a field that is not there was removed, and not added.
+    """
     totals = plan.totals()
     numbers = [counted(totals["create"], "object") + " to create", f"{totals['change']} to change"]
     numbers += [f"{totals['delete']} to delete", f"{totals['unchanged']} unchanged"]
@@ -34,7 +37,7 @@ def table(plan: FederationPlan) -> list[str]:
         lines += _rows(("cluster", *ACTIONS, "unchanged"), _clusters(plan))
     lines += _rows(("no plan for", "why"), sorted(plan.unknown.items()))
     lines += _rows(("because of", "what is done where"), _origins(plan))
-    lines += _rows(("held by", "since", "cluster", "object", "fields"), _others(plan))
+    lines += _rows(("held by", "since", "cluster", "object", "fields"), _others(plan, drift))
     lines += _rows(("deleted in", "object"), ((host, entry["object"]) for host, entry in plan.entries("delete")))
     return lines
 
@@ -75,13 +78,14 @@ def _signed(counts: Counter[str]) -> str:
     return " ".join(f"{_SIGNS[action]}{counts[action]}" for action in ACTIONS if counts[action])
 
 
-def _others(plan: FederationPlan) -> Iterator[Sequence[str]]:
+def _others(plan: FederationPlan, drift: bool) -> Iterator[Sequence[str]]:
     for host, entry in plan.entries():
         for other in entry["others"]:
-            yield *_author(other), host, entry["object"], ", ".join(other["fields"])
+            if drift or other["manager"] is not None:
+                yield *_author(other), host, entry["object"], ", ".join(other["fields"])
 
 
 def _author(other: Entry) -> tuple[str, str]:
     if other["manager"] is None:
-        return "nobody", "new, or removed"
+        return "nobody", "removed, or new"
     return f"{other['manager']} ({other['operation']})", str(other["time"] or "unknown")

@@ -30,7 +30,8 @@ def federated(clusters: PlanRun) -> PlanRun:
     """As the inventory says, whatever a test before has done."""
     clusters.proxy.begin()
     clusters.write_inventory(hosts())
-    clusters.play(clusters.federate, "-e", '{"federation_gone": ["north"]}').ok()
+    settings = {"federation_gone": ["north"], "federation_force_conflicts": True}
+    clusters.play(clusters.federate, "-e", json.dumps(settings)).ok()
     clusters.proxy.begin()
     return clusters
 
@@ -149,7 +150,7 @@ def test_drift_is_told_with_its_author_and_healed_by_one_run(federated: PlanRun)
     place = ("-n", "istio-system", GREETED.format("east"))
     patch = '{"spec": {"resolution": "DNS"}}'
     west.kubectl("patch", "serviceentry", *place, "--type=merge", "-p", patch, "--field-manager=kubectl-edit")
-    west.kubectl("patch", "destinationrule", *place, "--type=json", "-p", '[{"op": "remove", "path": "/spec/host"}]')
+    west.kubectl("patch", "destinationrule", *place, "--type=json", "-p", '[{"op": "remove", "path": "/spec/exportTo"}]')
     west.kubectl("delete", "virtualservice", *place)
     drift = federated.play("multimesh.istio.drift", "-e", "federation_plan_file=drift.json")
     assert "1 missing, 2 different, 0 too many, in west" in reasons(drift)
@@ -159,8 +160,8 @@ def test_drift_is_told_with_its_author_and_healed_by_one_run(federated: PlanRun)
         rf"ServiceEntry istio-system/{re.escape(place[2])}\s+spec\.resolution",
         edited,
     )
-    [removed] = [line for line in page(drift) if line.startswith("  nobody ")]
-    assert re.search(rf"DestinationRule istio-system/{re.escape(place[2])}  spec\.host$", removed)
+    [removed] = [line for line in page(drift) if "removed, or new" in line]
+    assert re.search(rf"DestinationRule istio-system/{re.escape(place[2])}  spec\.exportTo$", removed)
     assert counts(federated, "drift.json") == {"create": 1, "change": 2, "delete": 0, "unchanged": drift_free(before)}
     assert federated.writes() == []
     federated.play(federated.federate, "-e", "federation_force_conflicts=true").ok()
