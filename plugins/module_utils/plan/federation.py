@@ -83,7 +83,7 @@ def merge(results: Mapping[str, Mapping[str, Any] | None], hosts: Iterable[str] 
         if result and "changes" in result and not result.get("failed"):
             clusters[host] = ClusterPlan(tuple(result["changes"]), int(result["plan"]["unchanged"]))
         else:
-            unknown[host] = "failed" if host in results else "not in this run, or failed before"
+            unknown[host] = "failed" if result else "not in this run, or failed before"
     return FederationPlan(clusters, unknown)
 
 

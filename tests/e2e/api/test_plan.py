@@ -150,7 +150,8 @@ def test_drift_is_told_with_its_author_and_healed_by_one_run(federated: PlanRun)
     place = ("-n", "istio-system", GREETED.format("east"))
     patch = '{"spec": {"resolution": "DNS"}}'
     west.kubectl("patch", "serviceentry", *place, "--type=merge", "-p", patch, "--field-manager=kubectl-edit")
-    west.kubectl("patch", "destinationrule", *place, "--type=json", "-p", '[{"op": "remove", "path": "/spec/exportTo"}]')
+    removal = '[{"op": "remove", "path": "/spec/exportTo"}]'
+    west.kubectl("patch", "destinationrule", *place, "--type=json", "-p", removal)
     west.kubectl("delete", "virtualservice", *place)
     drift = federated.play("multimesh.istio.drift", "-e", "federation_plan_file=drift.json")
     assert "1 missing, 2 different, 0 too many, in west" in reasons(drift)

@@ -103,7 +103,7 @@ def test_a_cluster_whose_plan_failed_has_none():
     plan = merge({"east": {"failed": True, "msg": "gone"}, "west": None, "north": result()}, ["north", "south"])
     assert dict(plan.unknown) == {
         "east": "failed",
-        "west": "failed",
+        "west": "not in this run, or failed before",
         "south": "not in this run, or failed before",
     }
     assert plan.empty
