@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from ansible_collections.multimesh.istio.plugins.module_utils import conflicts, helm
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
+from ansible_collections.multimesh.istio.plugins.module_utils.federation.peers import CONSUMERS_KEY
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.peers import KEY as PEERS_KEY
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.peers import NAME as PEERS_NAME
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Getter, Lister
@@ -113,6 +114,7 @@ def read_mesh(cluster: Cluster, request: Request, now: datetime) -> MeshInfo:
         "ingress_addresses": gateway_addresses(found["ingress"]),
         "services": found["services"],
         "remembered": remembered(found["peers"], warnings),
+        "peers": peers(found["peers"]),
         "ca": ca_facts(found["roots"], found["cacerts"], now, warnings),
         "remote_secrets": found["remote_secrets"],
         "releases": found["releases"],
@@ -199,6 +201,20 @@ def remembered(config_map: Body | None, warnings: list[str]) -> dict[str, Any]:
         )
         return {}
     return peers
+
+
+def peers(config_map: Body | None) -> list[str]:
+    """Inventory host names of those from whom this cluster imports, and of those to whom it offers something."""
+    data = (config_map or {}).get("data") or {}
+    names: set[str] = set()
+    for key, form in ((PEERS_KEY, dict), (CONSUMERS_KEY, list)):
+        try:
+            found = json.loads(data.get(key) or "null")
+        except ValueError:
+            continue  # ``remembered`` warns of it
+        if isinstance(found, form):
+            names.update(map(str, found))
+    return sorted(names)
 
 
 def _remote_secrets(cluster: Cluster) -> int:

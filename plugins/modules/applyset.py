@@ -91,6 +91,21 @@ options:
         that are not there are announced as created.
     type: int
     default: 60
+  max_deletions:
+    description:
+      - Refuse to do anything if more members than this would be deleted, and name them. Without it there is no limit.
+    type: int
+  details:
+    description:
+      - Return RV(changes), from which M(multimesh.istio.federation_plan) makes the plan of several clusters.
+      - Objects that are adopted are then read one by one.
+    type: bool
+    default: false
+  expected:
+    description:
+      - What RV(changes) of an earlier run in check mode was. Any other plan is refused before anything is written.
+    type: list
+    elements: dict
   assume_namespaces:
     description:
       - Namespaces that other tasks of the same run create. In check mode they may be missing.
@@ -158,6 +173,60 @@ plan:
       description: Number of objects that are as they should be.
       type: int
       sample: 12
+changes:
+  description:
+    - What RV(plan) counts and names, with what is needed to judge it and to recognize it later. It holds no value of
+      any object.
+  returned: success, with O(details=true)
+  type: list
+  elements: dict
+  contains:
+    action:
+      description: V(create), V(change) or V(delete).
+      type: str
+      sample: change
+    object:
+      description: The object, as in RV(plan).
+      type: str
+      sample: ServiceEntry istio-system/reviews.bookinfo.svc.east.global
+    origins:
+      description: Exports and external services that it is there for, from its annotations.
+      type: list
+      elements: str
+      sample: [east/bookinfo/reviews]
+    wanted:
+      description: SHA-256 of what is to be applied. V(null) if it is to be deleted.
+      type: str
+      sample: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
+    found:
+      description: SHA-256 of what is there of it. V(null) if nothing is.
+      type: str
+      sample: fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9
+    others:
+      description:
+        - Other field managers that hold wanted fields with other values, the latest first, from
+          C(metadata.managedFields).
+        - An entry without manager names wanted fields that are not there and that nobody holds.
+      type: list
+      elements: dict
+      contains:
+        manager:
+          description: Name of the field manager.
+          type: str
+          sample: kubectl-edit
+        operation:
+          description: V(Apply) or V(Update).
+          type: str
+          sample: Update
+        time:
+          description: When it last wrote any of its fields.
+          type: str
+          sample: "2026-11-22T03:10:00Z"
+        fields:
+          description: Paths of the fields.
+          type: list
+          elements: str
+          sample: [spec.endpoints]
 done:
   description: When some objects could not be written, the part of RV(plan) that was carried out, in the same form.
   returned: failure after the first write
@@ -196,6 +265,11 @@ from ansible_collections.multimesh.istio.plugins.module_utils.applyset.apply imp
     Settings,
     texts,
 )
+from ansible_collections.multimesh.istio.plugins.module_utils.applyset.changes import (
+    check_deletions,
+    check_expected,
+    describe,
+)
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.diff import differences
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.parent import parent_key
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.plan import Plan
@@ -213,6 +287,9 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "force_conflicts": {"type": "bool", "default": False},
     "concurrency": {"type": "int", "default": 8},
     "crd_timeout": {"type": "int", "default": 60},
+    "max_deletions": {"type": "int"},
+    "details": {"type": "bool", "default": False},
+    "expected": {"type": "list", "elements": "dict"},
     "assume_namespaces": {"type": "list", "elements": "str", "default": []},
 }
 REQUIRED_IF = [("state", "present", ["objects"])]
@@ -253,8 +330,14 @@ def run(task: Task) -> dict[str, Any]:
     applyset = ApplySet(client, parent_key(options["namespace"], options["name"]), settings)
     objects = options["objects"] if options["state"] == "present" else None
     task.secrets.update(secret_values(objects or []))
+    expected = options["expected"]
+    described = options["details"] or expected is not None
     try:
-        prepared = applyset.prepare(objects, check_mode=task.check_mode, whole=task.diff)
+        prepared = applyset.prepare(objects, check_mode=task.check_mode, whole=task.diff or described)
+        changes = describe(prepared.shown, settings.manager) if described else []
+        check_deletions(client.mesh, prepared.plan.delete, options["max_deletions"])
+        if expected is not None:
+            check_expected(client.mesh, changes, expected)
         plan = prepared.shown if task.check_mode else applyset.carry_out(prepared)
     except ApplyError as error:
         raise TaskError(str(error), changed=not error.done.empty, done=summary(error.done)) from None
@@ -264,6 +347,8 @@ def run(task: Task) -> dict[str, Any]:
         "plan": summary(plan),
         "requests": {sort: client.requests[sort] for sort in SORTS},
     }
+    if options["details"]:
+        result["changes"] = changes
     if task.diff:
         result["diff"] = differences(plan, settings.manager)
     return result

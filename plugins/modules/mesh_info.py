@@ -271,6 +271,13 @@ mesh:
       description: Facts of the peers as they were last applied to this cluster, by inventory host name.
       type: dict
       sample: {"east": {"gateway_addresses": ["198.51.100.9"], "services": []}}
+    peers:
+      description:
+        - Inventory host names of the clusters from which this one imports, and of those to which it offers something,
+          as last applied.
+      type: list
+      elements: str
+      sample: [east, north]
     ca:
       description: The CA of the mesh.
       type: dict

@@ -11,7 +11,6 @@ without the policies that guard it.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import defaultdict
@@ -25,7 +24,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.applyset.desired i
     ObjectsError,
     read_objects,
 )
-from ansible_collections.multimesh.istio.plugins.module_utils.applyset.fields import owned_fields
+from ansible_collections.multimesh.istio.plugins.module_utils.applyset.fields import essence, owned_fields
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.identity import (
     PART_OF_LABEL,
     GroupKind,
@@ -300,9 +299,7 @@ class ApplySet:
             )
         except ConflictError:
             return False
-        return _essence(after) == _essence(live.body) and owned_fields(after, manager) == owned_fields(
-            live.body, manager
-        )
+        return essence(after) == essence(live.body) and owned_fields(after, manager) == owned_fields(live.body, manager)
 
     def _foreign(self, foreign: Iterable[Live]) -> str:
         named = "; ".join(f"{live.key} is a member of {live.part_of}" for live in foreign)
@@ -470,17 +467,6 @@ def _defined_kind(definition: Mapping[str, Any]) -> GroupKind:
 
 def _namespaced(definition: Mapping[str, Any] | None) -> bool | None:
     return None if definition is None else (definition.get("spec") or {}).get("scope") == "Namespaced"
-
-
-def _essence(body: Mapping[str, Any]) -> str:
-    """An object without what changes at every write, as JSON: Python takes 1 for True, an API server does not."""
-    metadata = {
-        key: value
-        for key, value in body["metadata"].items()
-        if key not in ("managedFields", "resourceVersion", "generation")
-    }
-    essence = {**{key: value for key, value in body.items() if key != "status"}, "metadata": metadata}
-    return json.dumps(essence, sort_keys=True)
 
 
 def _redacted(error: KubeError, body: Mapping[str, Any]) -> KubeError:

@@ -21,13 +21,14 @@ def differences(plan: Plan, manager: str) -> list[dict[str, str]]:
     shown = [_difference(wanted.key, None, wanted.body) for wanted in plan.create]
     for change in plan.change:
         shown.append(
-            _difference(change.desired.key, _ours(change.live, change.desired.body, manager), change.desired.body)
+            _difference(change.desired.key, ours(change.live, change.desired.body, manager), change.desired.body)
         )
-    shown += [_difference(live.key, _ours(live, {}, manager), None) for live in plan.delete]
+    shown += [_difference(live.key, ours(live, {}, manager), None) for live in plan.delete]
     return shown
 
 
-def _ours(live: Live, desired: Mapping[str, Any], manager: str) -> dict[str, Any]:
+def ours(live: Live, desired: Mapping[str, Any], manager: str) -> dict[str, Any]:
+    """What a live object has of the fields that are wanted or were applied before."""
     return project(live.body, desired, owned_fields(live.body, manager))
 
 
@@ -42,7 +43,17 @@ def _text(body: Mapping[str, Any] | None) -> str:
 
     if body.get("kind") == "Secret":
         body = {**body, "data": {key: fingerprint(value) for key, value in (body.get("data") or {}).items()}}
-    return str(yaml.safe_dump(dict(body), default_flow_style=False, sort_keys=True, width=120))
+
+    class Dumper(yaml.SafeDumper):
+        """Texts of several lines, such as files in ConfigMaps, as these lines."""
+
+    Dumper.add_representer(
+        str,
+        lambda dumper, text: dumper.represent_scalar(
+            "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+        ),
+    )
+    return str(yaml.dump(dict(body), Dumper=Dumper, default_flow_style=False, sort_keys=True, width=120))
 
 
 def fingerprint(encoded: Any) -> str:

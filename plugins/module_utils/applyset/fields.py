@@ -21,7 +21,7 @@ from typing import Any
 _IDENTITY = ("apiVersion", "kind")
 _IDENTITY_METADATA = ("name", "namespace")
 
-_MISSING = object()
+MISSING = object()
 
 
 class Verdict(enum.Enum):
@@ -64,6 +64,18 @@ def project(live: Mapping[str, Any], desired: Mapping[str, Any], owned: Mapping[
     return shown
 
 
+def essence(body: Mapping[str, Any]) -> str:
+    """An object without what changes at every write, as JSON: Python takes 1 for True, an API server does not."""
+    metadata = {
+        key: value
+        for key, value in body["metadata"].items()
+        if key not in ("managedFields", "resourceVersion", "generation")
+    }
+    return json.dumps(
+        {**{key: value for key, value in body.items() if key != "status"}, "metadata": metadata}, sort_keys=True
+    )
+
+
 def _applied_part(desired: Mapping[str, Any]) -> dict[str, Any]:
     part = {key: value for key, value in desired.items() if key not in _IDENTITY}
     metadata = {key: value for key, value in part.pop("metadata").items() if key not in _IDENTITY_METADATA}
@@ -73,7 +85,7 @@ def _applied_part(desired: Mapping[str, Any]) -> dict[str, Any]:
 def _compare(desired: Any, live: Any, owned: Mapping[str, Any]) -> Verdict:
     children = {key: value for key, value in owned.items() if key != "."}
     if not children:
-        return _compare_whole(desired, live)
+        return compare_whole(desired, live)
     if isinstance(desired, Mapping):
         return _compare_map(desired, live, children)
     if isinstance(desired, list) and all(key.startswith("k:") for key in children):
@@ -87,7 +99,7 @@ def _compare_map(desired: Mapping[str, Any], live: Any, children: Mapping[str, A
     if {f"f:{key}" for key in desired} != set(children):
         return Verdict.CHANGED
     below = live if isinstance(live, Mapping) else {}
-    return _worst(_compare(value, below.get(key, _MISSING), children[f"f:{key}"]) for key, value in desired.items())
+    return _worst(_compare(value, below.get(key, MISSING), children[f"f:{key}"]) for key, value in desired.items())
 
 
 def _compare_associative(desired: list[Any], live: Any, children: Mapping[str, Any]) -> Verdict:
@@ -130,18 +142,18 @@ def find_item(live: Any, key: str) -> Any:
     for item in live if isinstance(live, list) else []:
         if isinstance(item, Mapping) and all(item.get(name) == value for name, value in fields.items()):
             return item
-    return _MISSING
+    return MISSING
 
 
-def _compare_whole(desired: Any, live: Any) -> Verdict:
+def compare_whole(desired: Any, live: Any) -> Verdict:
     """A field owned as one: a scalar, an atomic map or list, or something empty."""
-    if live is _MISSING:
+    if live is MISSING:
         # built-in kinds leave out what is empty; had somebody else removed it, we would no longer own it
         return Verdict.CHANGED if desired else Verdict.SAME
     if isinstance(desired, Mapping) and isinstance(live, Mapping):
         below = _worst(
             # nothing says whether we own an empty value inside
-            _compare_whole(value, live[key]) if key in live else Verdict.CHANGED if value else Verdict.UNSURE
+            compare_whole(value, live[key]) if key in live else Verdict.CHANGED if value else Verdict.UNSURE
             for key, value in desired.items()
         )
         # more than we want: a default, or a leftover of what we wanted before
@@ -149,7 +161,7 @@ def _compare_whole(desired: Any, live: Any) -> Verdict:
     if isinstance(desired, list) and isinstance(live, list):
         if len(desired) != len(live):
             return Verdict.CHANGED
-        return _worst(_compare_whole(*pair) for pair in zip(desired, live, strict=True))
+        return _worst(compare_whole(*pair) for pair in zip(desired, live, strict=True))
     if desired == live and isinstance(desired, bool) == isinstance(live, bool):
         return Verdict.SAME
     meant = _meaning(desired)
@@ -204,15 +216,15 @@ def _project(live: Any, desired: Any, owned: Mapping[str, Any] | None) -> Any:
         }
     if isinstance(live, list) and any(key.startswith("k:") for key in children):
         wanted_items = desired if isinstance(desired, list) else []
-        pairs = [(find_item(live, key), _wanted_item(wanted_items, key), children[key]) for key in children]
-        return [_project(item, wanted_item, below) for item, wanted_item, below in pairs if item is not _MISSING]
+        pairs = [(find_item(live, key), matching_item(wanted_items, key), children[key]) for key in children]
+        return [_project(item, wanted_item, below) for item, wanted_item, below in pairs if item is not MISSING]
     if isinstance(live, list) and any(key.startswith("v:") for key in children):
         wanted_items = desired if isinstance(desired, list) else []
         return [item for item in live if item in wanted_items or f"v:{json.dumps(item)}" in children]
     return live
 
 
-def _wanted_item(items: list[Any], key: str) -> Any:
+def matching_item(items: list[Any], key: str) -> Any:
     fields = json.loads(key[2:])
     fits = (item for item in items if isinstance(item, Mapping))
     return next((item for item in fits if all(item.get(n, v) == v for n, v in fields.items())), None)

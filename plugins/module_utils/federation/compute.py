@@ -47,7 +47,9 @@ def federation(inventory: Inventory, host: str) -> list[Object]:
     objects: list[Object] = []
     for entry in cluster.imports:
         objects += WAYS[entry.via].imported(cluster, entry)
-    objects += peers.config_map(cluster.imports, cluster.other_exports)
+    offered = {mesh for export in cluster.exports for mesh in export.offers}
+    consumers = (peer for mesh in offered for peer in inventory.meshes[mesh])
+    objects += peers.config_map(cluster.imports, cluster.other_exports, consumers)
     objects += external.known(cluster)
     trust_domains = _trust_domains(inventory)
     for via, way in WAYS.items():

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: the multimesh.istio authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a cluster remembers of its peers, so that one out of reach keeps its entries."""
+"""What a cluster remembers of its peers, so that one out of reach keeps its entries and none is forgotten by a slip."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.types import
 
 NAME = object_names.PEERS
 KEY = "peers.json"
+CONSUMERS_KEY = "consumers.json"
 
 
-def config_map(entries: Iterable[Imported], others: Iterable[Export] = ()) -> list[Object]:
+def config_map(
+    entries: Iterable[Imported], others: Iterable[Export] = (), consumers: Iterable[str] = ()
+) -> list[Object]:
     """The facts that these imports and exports rest on, by the peers' host names; nothing without peers.
 
     others: exports of other clusters of the same mesh that are guarded here.
+    consumers: host names of those to whom this cluster offers something; of them no more is needed.
     """
     by_host: dict[str, dict[str, Source]] = {}
     for entry in entries:
@@ -31,10 +35,9 @@ def config_map(entries: Iterable[Imported], others: Iterable[Export] = ()) -> li
         ports = [{**_port(port), "target_port": port.target_port} for port in export.ports]
         service = {**_service(export), "ports": ports, "selector": dict(export.selector)}
         peers.setdefault(export.cluster, {"gateway_addresses": [], "services": []})["services"].append(service)
-    if not peers:
-        return []
-    text = json.dumps(peers, indent=2, sort_keys=True) + "\n"
-    return [build("v1", "ConfigMap", ROOT_NAMESPACE, NAME, {"data": {KEY: text}})]
+    kept = {KEY: peers, CONSUMERS_KEY: sorted(set(consumers))}
+    data = {key: json.dumps(value, indent=2, sort_keys=True) + "\n" for key, value in kept.items() if value}
+    return [build("v1", "ConfigMap", ROOT_NAMESPACE, NAME, {"data": data})] if data else []
 
 
 def _facts(sources: list[Source]) -> dict[str, Any]:

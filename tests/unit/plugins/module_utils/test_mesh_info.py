@@ -118,6 +118,7 @@ def test_an_empty_cluster():
         "ingress_addresses": [],
         "services": [],
         "remembered": {},
+        "peers": [],
         "ca": {
             "cacerts_present": None,
             "roots": [],
@@ -289,6 +290,21 @@ def test_what_is_remembered():
     peers = {"east": {"gateway_addresses": ["198.51.100.9"], "services": []}}
     config_map = thing("ConfigMap", mesh_info.PEERS_NAME, data={mesh_info.PEERS_KEY: json.dumps(peers)})
     assert facts(FakeCluster(config_map))["remembered"] == peers
+
+
+@pytest.mark.parametrize(
+    ("data", "known"),
+    [
+        ({}, []),
+        ({mesh_info.PEERS_KEY: '{"east": {}}'}, ["east"]),
+        ({mesh_info.PEERS_KEY: '{"east": {}}', mesh_info.CONSUMERS_KEY: '["north", "east"]'}, ["east", "north"]),
+        ({mesh_info.PEERS_KEY: "{", mesh_info.CONSUMERS_KEY: '["north"]'}, ["north"]),
+        ({mesh_info.CONSUMERS_KEY: '{"north": {}}'}, []),
+    ],
+)
+def test_who_is_known_as_a_peer(data, known):
+    config_map = thing("ConfigMap", mesh_info.PEERS_NAME, data=data)
+    assert facts(FakeCluster(config_map))["peers"] == known
 
 
 @pytest.mark.parametrize("text", ["{", "[]"])

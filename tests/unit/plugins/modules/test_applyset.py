@@ -65,6 +65,39 @@ def test_a_second_run(call):
     assert (result["changed"], result["plan"]["unchanged"]) == (False, 1)
 
 
+def test_details(call):
+    call(config_map("a", x="1"))
+    assert "changes" not in call(config_map("a", x="2"), check=True)
+    result = call(config_map("a", x="2"), config_map("b"), check=True, details=True)
+    assert [(entry["action"], entry["object"]) for entry in result["changes"]] == [
+        ("create", "ConfigMap shop/b"),
+        ("change", "ConfigMap shop/a"),
+    ]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_too_many_deletions(call, cluster, check):
+    call(config_map("a"), config_map("b"))
+    writes = cluster.writes
+    result = call(max_deletions=1, check=check)
+    assert result["failed"] is True
+    assert "2 objects would be deleted, and max_deletions allows 1: ConfigMap shop/a, ConfigMap shop/b" in result["msg"]
+    assert cluster.writes == writes
+    assert "failed" not in call(max_deletions=2, check=check)
+
+
+def test_only_the_expected_plan_is_carried_out(call, cluster):
+    call(config_map("a", x="1"))
+    expected = call(config_map("a", x="2"), check=True, details=True)["changes"]
+    writes = cluster.writes
+    assert "wants something else of it now" in call(config_map("a", x="3"), expected=expected)["msg"]
+    assert "is to be created now" in call(config_map("a", x="2"), config_map("b"), expected=expected)["msg"]
+    assert cluster.writes == writes
+    assert call(config_map("a", x="2"), expected=expected)["changed"] is True
+    assert "is to stay as it is now" in call(config_map("a", x="2"), expected=expected)["msg"]
+    assert call(config_map("a", x="2"), expected=[])["changed"] is False
+
+
 def test_absent(call, cluster):
     call(config_map("a", x="1"))
     assert call(state="absent")["plan"]["delete"] == ["ConfigMap shop/a", "ConfigMap istio-system/set"]

@@ -50,6 +50,11 @@ def test_created_changed_and_deleted():
     assert created["before_header"] == "ConfigMap shop/a"
 
 
+def test_a_text_of_several_lines_is_shown_as_these_lines():
+    text = differences(Plan((wanted(data={"x": '{\n  "a": 1\n}\n'}),)), "m")[0]["after"]
+    assert '  x: |\n    {\n      "a": 1\n    }\n' in text
+
+
 def test_secrets_are_shown_by_fingerprint():
     item = wanted(kind="Secret", stringData={"k": "hush"})
     text = differences(Plan((item,)), "m")[0]["after"]

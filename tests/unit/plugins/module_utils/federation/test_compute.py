@@ -52,7 +52,8 @@ def metadata(name: str, namespace: str = "istio-system") -> dict[str, Any]:
 
 
 def test_exporter_holds_its_gateway_and_its_policy() -> None:
-    gateway, policy = reversed(federation(one(), "east"))
+    policy, memory, gateway = federation(one(), "east")
+    assert memory["data"] == {"consumers.json": '[\n  "west"\n]\n'}
     assert gateway == {
         "apiVersion": "networking.istio.io/v1",
         "kind": "Gateway",

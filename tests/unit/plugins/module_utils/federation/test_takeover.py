@@ -129,7 +129,7 @@ def test_nothing_is_written_while_nobody_else_serves_it(cluster: str) -> None:
     found = inventory(east=host(export("reviews", "west", host=OWN), address=EAST), west=host())
     kinds = [kind for kind, _name in held(found, cluster)]
     if cluster == "east":
-        assert kinds == ["AuthorizationPolicy", "Gateway"]
+        assert kinds == ["AuthorizationPolicy", "ConfigMap", "Gateway"]
     else:
         assert kinds == ["ConfigMap", "DestinationRule", "ServiceEntry", "VirtualService"]
 
