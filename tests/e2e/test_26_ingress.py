@@ -61,28 +61,26 @@ def hosts(**exports: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def ingress(federation):
+def ingress(federated):
     """The meshes federated through Ingresses too; check, first and again are runs of ``site``."""
     for mesh in EXPORTERS:
-        ingress_controller.install(federation, mesh)
+        ingress_controller.install(federated, mesh)
         for app in APPS[mesh]:
             ports = {"http": 80, "grpc": 8079} if app == "prices" else {"http": 80}
-            federation.lab.apply(mesh, manifests.app(mesh, NAMESPACE, app, ports=ports))
+            federated.lab.apply(mesh, manifests.app(mesh, NAMESPACE, app, ports=ports))
     for mesh in EXPORTERS:
-        federation.lab.wait_ready(mesh, [NAMESPACE, "istio-system"])
-    federation.write_inventory(hosts(east=[prices(), catalog()], west=[catalog()]))
-    check = federation.play("site", "--check", "--diff").ok()
-    first = federation.play("site", "--diff", "-vvvv").ok()
-    logs = {mesh: AuditLog(federation.lab.audit_log(mesh)) for mesh in MESHES}
-    again = federation.play("site").ok()
+        federated.lab.wait_ready(mesh, [NAMESPACE, "istio-system"])
+    federated.write_inventory(hosts(east=[prices(), catalog()], west=[catalog()]))
+    check = federated.play("site", "--check", "--diff").ok()
+    first = federated.play("site", "--diff", "-vvvv").ok()
+    logs = {mesh: AuditLog(federated.lab.audit_log(mesh)) for mesh in MESHES}
+    again = federated.play("site").ok()
     writes = {mesh: log.writes() for mesh, log in logs.items()}
-    yield SimpleNamespace(federation=federation, check=check, first=first, again=again, writes=writes)
-    federation.write_inventory(scenario.hosts())
-    federation.play("site").ok()
+    yield SimpleNamespace(federation=federated, check=check, first=first, again=again, writes=writes)
     for mesh in EXPORTERS:
-        ingress_controller.uninstall(federation, mesh)
+        ingress_controller.uninstall(federated, mesh)
         for app in APPS[mesh]:
-            federation.lab.kubectl(mesh, "delete", f"deploy/{app}-v1", f"service/{app}", "-n", NAMESPACE)
+            federated.lab.kubectl(mesh, "delete", f"deploy/{app}-v1", f"service/{app}", "-n", NAMESPACE)
 
 
 def answer(federation: Federation, caller: str, url: str) -> dict[str, Any] | None:

@@ -73,21 +73,21 @@ def clear(lab: Lab) -> None:
 
 
 @pytest.fixture(scope="module")
-def before(federation):
+def before(federated):
     """The Corefiles as the clusters had them."""
-    return {mesh: corefile(federation, mesh) for mesh in MESHES}
+    return {mesh: corefile(federated, mesh) for mesh in MESHES}
 
 
 @pytest.fixture(scope="module")
-def prepared(federation, before):
+def prepared(federated, before):
     """The federation with all that is to be named, before the run that does."""
     assert not any("multimesh" in text for text in before.values())
-    deploy(federation.lab)
-    federation.write_inventory(inventory())
-    yield federation
-    federation.write_inventory(scenario.hosts())
-    federation.play("site", "-e", '{"dns_enabled": false}').ok()
-    clear(federation.lab)
+    deploy(federated.lab)
+    federated.write_inventory(inventory())
+    yield federated
+    federated.write_inventory(scenario.hosts())
+    federated.play("site", "-e", '{"dns_enabled": false}').ok()
+    clear(federated.lab)
 
 
 @pytest.fixture(scope="module")

@@ -86,26 +86,24 @@ def hosts() -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def exported(federation: Federation) -> Iterator[Federation]:
+def exported(federated: Federation) -> Iterator[Federation]:
     names = {"east": [service(way, form) for way in WAYS for form in ("qualified", "merged")]}
     names["north"] = [service(way, "merged") for way in WAYS]
     for mesh, services in names.items():
-        ingress_controller.install(federation, mesh)
+        ingress_controller.install(federated, mesh)
         for name in services:
             objects = manifests.app(mesh, NAMESPACE, name, ports=PORTS)
             objects[1]["spec"]["ports"].append({"name": "http2", "port": HTTP2, "targetPort": 8080})
-            federation.lab.apply(mesh, objects)
+            federated.lab.apply(mesh, objects)
     for mesh in names:
-        federation.lab.wait_ready(mesh, [NAMESPACE, "istio-system"])
-    federation.write_inventory(hosts())
-    federation.play("site").ok()
-    yield federation
-    federation.write_inventory(scenario.hosts())
-    federation.play("site").ok()
+        federated.lab.wait_ready(mesh, [NAMESPACE, "istio-system"])
+    federated.write_inventory(hosts())
+    federated.play("site").ok()
+    yield federated
     for mesh, services in names.items():
-        ingress_controller.uninstall(federation, mesh)
+        ingress_controller.uninstall(federated, mesh)
         for name in services:
-            federation.lab.kubectl(mesh, "delete", f"deploy/{name}-v1", f"service/{name}", "-n", NAMESPACE)
+            federated.lab.kubectl(mesh, "delete", f"deploy/{name}-v1", f"service/{name}", "-n", NAMESPACE)
 
 
 def answered(federation: Federation, form: str, way: str, protocol: str) -> bool:

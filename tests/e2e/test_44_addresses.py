@@ -65,8 +65,6 @@ class Moves:
 
 @pytest.fixture(scope="module")
 def moves(federation: Federation) -> Iterator[Moves]:
-    federation.write_inventory(scenario.hosts())
-    federation.play("site").ok()
     moves = Moves(federation)
     yield moves
     moves.home()

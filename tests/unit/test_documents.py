@@ -19,9 +19,13 @@ from ansible_collections.multimesh.istio.plugins.module_utils.model.reader impor
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PEERS = ("east", "west", "north", "south")
-GROUPS = {"shop": ("east", "west"), "warehouse": ("north",)}
+GROUPS = {
+    "shop": ("east", "west"),
+    "books": ("east", "west"),
+    "toys": ("north", "south"),
+    "partners": ("north",),
+}
 """Teams that the pages speak of."""
-PORT = {"number": 80, "name": "http", "protocol": "HTTP"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def _facts(index: int, variables: dict[str, Any]) -> dict[str, Any]:
             {
                 "namespace": export["namespace"],
                 "name": export["service"],
-                "ports": [{"target_port": port["number"]} | port for port in export.get("ports", [PORT])],
+                "ports": [{"target_port": port["number"]} | port for port in _ports(export)],
                 "selector": {"app": export["service"]},
                 "service_accounts": [export["service"]],
                 "cluster_ip": f"203.0.113.{number}",
@@ -64,6 +68,13 @@ def _facts(index: int, variables: dict[str, Any]) -> dict[str, Any]:
             for number, export in enumerate(variables.get("mesh_exports") or ())
         ],
     }
+
+
+def _ports(export: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that it says, else 80 and whatever its consumers are limited to."""
+    consumers = [consumer for consumer in export.get("consumers") or () if isinstance(consumer, dict)]
+    numbers = sorted({80}.union(*(consumer.get("ports", ()) for consumer in consumers)))
+    return export.get("ports") or [{"number": number, "name": "http", "protocol": "HTTP"} for number in numbers]
 
 
 def examples(page: Path) -> Iterator[Example]:
