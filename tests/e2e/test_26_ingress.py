@@ -396,6 +396,7 @@ class Handshakes:
             assert secure.recv(4096).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.long
 def test_a_certificate_is_renewed_and_no_request_fails(ingress):
     federation = ingress.federation
     # It begins five minutes ago, so two thirds of its life are over.
@@ -412,6 +413,7 @@ def test_a_certificate_is_renewed_and_no_request_fails(ingress):
     assert load.total >= 1500
 
 
+@pytest.mark.long
 def test_the_root_is_exchanged_and_no_request_fails(ingress):
     federation = ingress.federation
     (old,) = cacerts(federation, "east").roots

@@ -154,6 +154,7 @@ def soak() -> list[Check]:
     }
     tests = {
         "trust": [
+            "test_26_ingress.py",
             "test_32_rotation.py",
             "test_34_revocation.py",
             "test_36_adoption.py",
