@@ -19,6 +19,7 @@ _OF_THE_CONTROL_PLANE = {
     "mesh_domain": "whose control plane names what is imported",
     "mesh_gateway_addresses": "whose gateway lets in the calls for both",
     "mesh_imports": "whose control plane imports for both",
+    "mesh_telemetry_attributes": "whose control plane says what proxies show",
 }
 
 

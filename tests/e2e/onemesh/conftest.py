@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.canary import Watch
-from tests.e2e.support import AuditLog, Federation, wait_for
+from tests.e2e.support import AuditLog, Federation, Run, wait_for
 from tests.lab import manifests
 from tests.lab.api import Lab
 
@@ -39,11 +39,11 @@ def export(service: str, namespace: str = "demo", *consumers: Any) -> dict[str, 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Three fresh clusters, pods of the two of south in different ranges."""
+    """Three fresh clusters, each with a pod range of its own, because a route leads to one place."""
     lab = Lab(os.environ.get("MULTIMESH_LAB", "onemesh"))
     if not REUSE:
         lab.down()
-    lab.up(list(CLUSTERS), pod_cidrs={SECOND: "10.245.0.0/24"})
+    lab.up(list(CLUSTERS), pod_cidrs={SECOND: "10.245.0.0/24", WEST: "10.246.0.0/24"})
     yield lab
     if not REUSE:
         lab.down()
@@ -115,13 +115,19 @@ def restart(lab: Lab, cluster: str) -> None:
 
 def answers(federation: Federation, cluster: str, url: str, count: int = 12) -> list[dict[str, Any]]:
     """Answers to so many calls of the pod ``caller``; all of them have to come."""
-    script = 'for n in $(seq "$1"); do curl -sS -m 5 -w "\\n%{http_code}\\n" "$2"; done'
+    script = 'for n in $(seq "$1"); do curl -sS -m 5 -w "%{http_code}\\n" "$2"; done'  # an answer ends its line itself
     output = federation.lab.kubectl(
         cluster, "exec", "-n", "demo", "deploy/caller", "-c", "caller", "--", "sh", "-c", script, "sh", str(count), url
     ).splitlines()
+    assert len(output) == 2 * count, output
     found = list(zip(output[::2], output[1::2], strict=True))
     assert [status for _body, status in found] == ["200"] * count, found
     return [json.loads(body) for body, _status in found]
+
+
+def said(run: Run) -> str:
+    """The output in one line: Ansible breaks messages."""
+    return " ".join(run.output.split())
 
 
 def served_by(found: list[dict[str, Any]]) -> set[str]:

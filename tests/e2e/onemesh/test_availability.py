@@ -22,6 +22,7 @@ from tests.e2e.onemesh.conftest import (
     from_both,
     pods,
     restart,
+    said,
     served_by,
 )
 from tests.e2e.support import Federation, wait_for
@@ -114,7 +115,7 @@ def test_joined_they_share_their_endpoints(federation):
         inventory[cluster]["mesh_endpoint_discovery"] = True
     federation.write_inventory(inventory)
     run = federation.play("site", "--diff").ok()
-    output = run.output.replace("\n", " ")
+    output = said(run)
     for one, other in ((FIRST, SECOND), (SECOND, FIRST)):
         assert f"{one}: this cluster holds a credential for cluster {other}" in output
         assert remote_secrets(federation, one) == [f"secret/istio-remote-secret-{other}"]
@@ -165,7 +166,7 @@ def test_a_revision_takes_over_namespace_by_namespace(federation):
     retire = ["-e", "control_plane_revision=canary", "-e", TAG, "-e", '{"control_plane_retired_revisions": [""]}']
     refused = federation.play("site", "--limit", WEST, *retire)
     assert refused.returncode != 0
-    assert "pods are still of revision default" in refused.output.replace("\n", " ")
+    assert "pods are still of revision default" in said(refused)
     restart(federation.lab, WEST)
     assert revision(federation, "app=greeter", "demo") == {"canary"}
     federation.play("site", "--limit", WEST, "-e", "gateway_revision=canary", *retire).ok()
@@ -179,5 +180,7 @@ def test_a_revision_takes_over_namespace_by_namespace(federation):
 def revision(federation: Federation, selector: str, namespace: str) -> set[str]:
     items = federation.kubectl_json(WEST, "get", "pods", "-n", namespace, "-l", selector)["items"]
     return {
-        item["metadata"]["labels"]["istio.io/rev"] for item in items if not item["metadata"].get("deletionTimestamp")
+        item["metadata"]["annotations"]["istio.io/rev"]
+        for item in items
+        if not item["metadata"].get("deletionTimestamp")
     }

@@ -18,7 +18,7 @@ import pytest
 
 from tests.canary import Canary
 from tests.e2e.load import Burst
-from tests.e2e.onemesh.conftest import CLUSTERS, GREETER, WEST, answers, export, from_both, pods, served_by
+from tests.e2e.onemesh.conftest import CLUSTERS, GREETER, WEST, answers, export, from_both, pods, said, served_by
 from tests.e2e.onemesh.conftest import FIRST as PRIMARY
 from tests.e2e.onemesh.conftest import SECOND as SERVED
 from tests.e2e.support import ISTIO_KINDS, AuditLog, Federation, wait_for
@@ -74,7 +74,7 @@ def test_check_mode_on_empty_clusters_announces_what_the_run_does(first_check, f
 
 def test_the_credential_is_announced_and_never_shown(federation, first_check, first_run):
     for run in (first_check.run, first_run.run):
-        assert "south-a: this cluster holds a credential for cluster south-b" in run.output.replace("\n", " ")
+        assert "south-a: this cluster holds a credential for cluster south-b" in said(run)
     canary = canary_of(token(federation))
     assert "Using module file" in first_run.run.output, "the run was as talkative as can be"
     assert canary.find(first_run.run.output.encode()) == set()
@@ -211,6 +211,7 @@ def test_the_served_cluster_calls_another_mesh(federation):
     assert {answer["caller"] for answer in found} == {SOUTH_CALLER}
 
 
+@pytest.mark.long
 def test_verify_calls_from_the_served_cluster_too(federation):
     run = federation.play("verify").ok()
     assert run.recap[SERVED]["failed"] == 0
@@ -268,7 +269,7 @@ def test_calls_go_on_without_the_control_plane(federation):
 def test_the_served_cluster_leaves_the_federation(federation):
     run = federation.play("remove", "-e", f'{{"remove_meshes": ["{PRIMARY}"]}}')
     assert run.returncode != 0
-    assert "south-b would be left without the control plane that serves them" in run.output.replace("\n", " ")
+    assert "south-b would be left without the control plane that serves them" in said(run)
     federation.play("remove", "-e", f'{{"remove_meshes": ["{SERVED}"], "remove_control_plane": true}}').ok()
     assert SECRET not in federation.lab.kubectl(PRIMARY, "get", "secrets", "-n", "istio-system", "-o", "name")
     names = federation.lab.kubectl(
