@@ -158,20 +158,22 @@ def own(federation: Federation, cluster: str) -> list[dict[str, Any]]:
 
 
 def test_a_revision_takes_over_namespace_by_namespace(federation):
-    load = Burst(federation, SECOND, "http://greeter.demo.svc.west.global:80/", 20, 100, "2")
-    federation.play("site", "--limit", WEST, "-e", "control_plane_revision=canary", "-e", TAG).ok()
+    load = Burst(federation, SECOND, "http://greeter.demo.svc.west.global:80/", 20, 120, "2")
+    canary = ["-e", "control_plane_revision=canary", "-e", TAG]
+    federation.play("site", "--limit", WEST, *canary).ok()
     assert len(pods(federation, WEST, "app=istiod,istio.io/rev=canary")) == 1
     assert len(pods(federation, WEST, "app=istiod,istio.io/rev=default")) == 1
     federation.lab.kubectl(WEST, "label", "namespace", "demo", "istio-injection-", "istio.io/rev=prod")
-    retire = ["-e", "control_plane_revision=canary", "-e", TAG, "-e", '{"control_plane_retired_revisions": [""]}']
+    retire = [*canary, "-e", '{"control_plane_retired_revisions": [""]}']
     refused = federation.play("site", "--limit", WEST, *retire)
     assert refused.returncode != 0
     assert "pods are still of revision default" in said(refused)
     restart(federation.lab, WEST)
     assert revision(federation, "app=greeter", "demo") == {"canary"}
+    federation.play("site", "--limit", WEST, "-e", "gateway_revision=canary", *canary).ok()
+    assert revision(federation, "istio=eastwestgateway", "istio-system") == {"canary"}
     federation.play("site", "--limit", WEST, "-e", "gateway_revision=canary", *retire).ok()
     assert pods(federation, WEST, "app=istiod,istio.io/rev=default") == []
-    assert revision(federation, "istio=eastwestgateway", "istio-system") == {"canary"}
     load.wait()
     print(f"revision exchanged: {load.codes}, slowest {load.slowest:.3f} s")
     assert set(load.codes) == {"200"}
