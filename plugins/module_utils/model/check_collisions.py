@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model import object_names, one_mesh
 from ansible_collections.multimesh.istio.plugins.module_utils.model.foreign import EVERYWHERE, Foreign, ForeignObject
@@ -340,7 +341,7 @@ def _causes(site: Site, resolver: Resolver, external: Iterable[ExternalService])
             yield host, _Cause(variable, meaning, "remove the host there" if meaning else "remove the host here")
 
 
-Said = tuple[str, str] | None
+Said: TypeAlias = "tuple[str, str] | None"
 """The host or wildcard of the foreign object that meets ours, and what comes of it."""
 
 

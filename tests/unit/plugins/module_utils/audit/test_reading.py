@@ -26,13 +26,13 @@ ALL = Paths()
 
 
 def test_patterns_contain_and_overlap_as_their_values_do() -> None:
-    for one in PATTERNS:
-        for other in PATTERNS:
-            of_one = {value for value in VALUES if contains(one, value)}
-            of_other = {value for value in VALUES if contains(other, value)}
-            assert not contains(one, other) or of_other <= of_one, (one, other)
-            assert overlap(one, other) or not of_one & of_other, (one, other)
-            assert overlap(one, other) == overlap(other, one)
+    for first in PATTERNS:
+        for second in PATTERNS:
+            of_first = {value for value in VALUES if contains(first, value)}
+            of_second = {value for value in VALUES if contains(second, value)}
+            assert not contains(first, second) or of_second <= of_first, (first, second)
+            assert overlap(first, second) or not of_first & of_second, (first, second)
+            assert overlap(first, second) == overlap(second, first)
     assert simplest(["/a/b", "/a/*", "/c", "/a/*"]) == ("/a/*", "/c")
 
 

@@ -77,8 +77,8 @@ ONE_SERVICE = "which is one Service for the control plane of south-a, found some
         (
             {"telemetry_attributes": ["team"]},
             (
-                "south-b: mesh_telemetry_attributes: expected nothing, or the same as on south-a, whose control plane says"
-                " what proxies show, found something else. Set it for south-a, or for a group of both."
+                "south-b: mesh_telemetry_attributes: expected nothing, or the same as on south-a, whose control plane"
+                " says what proxies show, found something else. Set it for south-a, or for a group of both."
             ),
         ),
         (
