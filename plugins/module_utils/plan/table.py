@@ -19,7 +19,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.text_table import 
 _ROWS = 20
 """So many rows has a table of the page at most."""
 _CLUSTERS = 5
-"""So many clusters are named for one export, before they are counted."""
+"""So many clusters are named in a row, before they are counted."""
 _SIGNS = {"create": "+", "change": "~", "delete": "-"}
 _NO_ORIGIN = "no single export"
 
@@ -35,7 +35,7 @@ def table(plan: FederationPlan, *, drift: bool = False) -> list[str]:
     lines = [f"Plan of the federation: {counted(len(plan.clusters), 'cluster')}, {', '.join(numbers)}"]
     if not plan.empty:
         lines += _rows(("cluster", *ACTIONS, "unchanged"), _clusters(plan))
-    lines += _rows(("no plan for", "why"), sorted(plan.unknown.items()))
+    lines += _rows(("no plan for", "why"), _unknown(plan))
     lines += _rows(("because of", "what is done where"), _origins(plan))
     lines += _rows(("held by", "since", "cluster", "object", "fields"), _others(plan, drift))
     lines += _rows(("deleted in", "object"), ((host, entry["object"]) for host, entry in plan.entries("delete")))
@@ -59,6 +59,15 @@ def _clusters(plan: FederationPlan) -> Iterator[Sequence[str]]:
     if rest:
         counts = (str(sum(cluster.count(action) for cluster in rest)) for action in ACTIONS)
         yield counted(len(rest), "other"), *counts, str(sum(cluster.unchanged for cluster in rest))
+
+
+def _unknown(plan: FederationPlan) -> Iterator[Sequence[str]]:
+    """Those without a plan, by the reason."""
+    hosts: dict[str, list[str]] = defaultdict(list)
+    for host, reason in sorted(plan.unknown.items()):
+        hosts[reason].append(host)
+    for reason, found in sorted(hosts.items()):
+        yield ", ".join(found) if len(found) <= _CLUSTERS else f"{len(found)} clusters", reason
 
 
 def _origins(plan: FederationPlan) -> Iterator[Sequence[str]]:

@@ -57,7 +57,8 @@ class PlanRun:
         self.proxy = proxy
         self.folder = folder
         self.clusters = {mesh: ApiCluster(lab, mesh) for mesh in MESHES}
-        self.federate = folder / "federate.yml"
+        self.federate = folder / "playbooks" / "federate.yml"
+        self.federate.parent.mkdir()
         defaults = {"group/multimesh.istio.all": {"request_timeout": "{{ patience | default(30) }}"}}
         play = {"name": "Federate", "hosts": "meshes", "gather_facts": False, "module_defaults": defaults}
         self.federate.write_text(yaml.safe_dump([{**play, "roles": ["multimesh.istio.federation"]}]))

@@ -107,6 +107,13 @@ def test_a_cluster_whose_plan_failed_has_none():
         "south": "not in this run, or failed before",
     }
     assert plan.empty
+    assert table(plan)[1:] == [
+        "  no plan for  why",
+        "  east         failed",
+        "  south, west  not in this run, or failed before",
+    ]
+    limited = merge({"east": result()}, [f"mesh-{number}" for number in range(9)])
+    assert table(limited)[-1] == "  9 clusters   not in this run, or failed before"
 
 
 def test_the_file_gives_the_plan_back():
