@@ -184,14 +184,17 @@ class ApplySet:
                 self._write_parent(wide)
             declared = wide
         run = _Run(self, prepared)
-        for number in STAGES:
-            run.apply_stage(number)
-        for number in reversed(STAGES):
-            run.delete_stage(number)
-        if prepared.target is None:
-            run.delete_parent()
-        elif declared != prepared.target:
-            self._write_parent(prepared.target)
+        try:
+            for number in STAGES:
+                run.apply_stage(number)
+            for number in reversed(STAGES):
+                run.delete_stage(number)
+            if prepared.target is None:
+                run.delete_parent()
+            elif declared != prepared.target:
+                self._write_parent(prepared.target)
+        except (KubeError, MissingKindError) as error:  # between or after the members
+            raise run.incomplete([error]) from None
         return prepared.shown.without_changes(run.untouched)
 
     # Reading
@@ -443,16 +446,19 @@ class _Run:
 
         problems = [error for error in self._owner._parallel(batch, attempt) if error is not None]
         if problems:
-            plan = self._prepared.plan
-            done = Plan(
-                tuple(item for item in plan.create if item.key in self._done),
-                tuple(item for item in plan.change if item.desired.key in self._done),
-                tuple(item for item in plan.delete if item.key in self._done),
-                plan.unchanged,
-            )
-            total = len(plan.create) + len(plan.change) + len(plan.delete)
-            left = total - len(self._done) - len(problems)
-            raise ApplyError(self._owner._mesh, self._owner._key, problems, done, left)
+            raise self.incomplete(problems, len(problems))
+
+    def incomplete(self, problems: Sequence[Exception], members: int = 0) -> ApplyError:
+        """What was done up to these problems. members: how many of them are about members of the set."""
+        plan = self._prepared.plan
+        done = Plan(
+            tuple(item for item in plan.create if item.key in self._done),
+            tuple(item for item in plan.change if item.desired.key in self._done),
+            tuple(item for item in plan.delete if item.key in self._done),
+            plan.unchanged,
+        )
+        total = len(plan.create) + len(plan.change) + len(plan.delete)
+        return ApplyError(self._owner._mesh, self._owner._key, problems, done, total - len(self._done) - members)
 
 
 def wanted_of(desired: Iterable[Desired], kind: GroupKind) -> list[Desired]:

@@ -16,7 +16,11 @@ from ansible_collections.multimesh.istio.plugins.module_utils.applyset.apply imp
 )
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.desired import ObjectsError
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.identity import PART_OF_LABEL
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import InvalidError, UnreachableError
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import (
+    InvalidError,
+    ServerError,
+    UnreachableError,
+)
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -228,6 +232,24 @@ def test_one_failure_leaves_the_others_done_and_nothing_deleted():
         ("ConfigMap", "istio-system", "set"),
         ("ConfigMap", "shop", "good"),
     ]
+
+
+def test_a_parent_that_cannot_be_narrowed_hides_nothing_that_was_done():
+    cluster = MemoryCluster()
+    run(cluster, [thing("old", kind="Service")])
+    apply, parents = cluster.apply, []
+
+    def failing(resource, body, **options):
+        if body["metadata"]["name"] == "set":
+            parents.append(body)
+            if len(parents) == 2:
+                raise ServerError("west: apply ConfigMap istio-system/set: HTTP 500", 500)
+        return apply(resource, body, **options)
+
+    cluster.apply = failing
+    with pytest.raises(ApplyError, match="1 failed, 0 were not tried") as caught:
+        run(cluster, [thing("new")])
+    assert names(caught.value.done) == (["ConfigMap shop/new"], [], ["Service shop/old"])
 
 
 def test_a_dead_api_server_is_not_asked_a_thousand_times():
