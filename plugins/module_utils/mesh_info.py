@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from ansible_collections.multimesh.istio.plugins.module_utils import conflicts, helm
+from ansible_collections.multimesh.istio.plugins.module_utils import conflicts, helm, remote_secrets
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.peers import CONSUMERS_KEY
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.peers import KEY as PEERS_KEY
@@ -53,6 +53,7 @@ class Request:
         all namespaces. Without it no Secret is asked for.
     read_remote_secrets: count the credentials for other clusters, which takes the right to list all Secrets of Istio's
         namespace.
+    read_record: tell which credentials for other clusters this collection has made, see remote_secrets.recorded.
     releases: Helm releases in Istio's namespace to look up, see helm.releases; takes that right too.
     namespaces: see conflicts.read.
     read_conflicts: read what the federation could collide with, see conflicts.read, which takes the right to list
@@ -66,6 +67,7 @@ class Request:
     ingress_service: str = ""
     read_ca: bool = False
     read_remote_secrets: bool = False
+    read_record: bool = False
     releases: Sequence[Body] = ()
     namespaces: Sequence[str] = ()
     read_conflicts: bool = False
@@ -97,6 +99,7 @@ def read_mesh(cluster: Cluster, request: Request, now: datetime) -> MeshInfo:
         "roots": lambda: cluster.get(CONFIG_MAP, ISTIO_NAMESPACE, "istio-ca-root-cert"),
         "cacerts": lambda: cluster.get(SECRETS, ISTIO_NAMESPACE, "cacerts") if request.read_ca else False,
         "remote_secrets": lambda: _remote_secrets(cluster) if request.read_remote_secrets else None,
+        "record": lambda: remote_secrets.recorded(cluster) if request.read_record else None,
         "services": lambda: _services(cluster, wanted),
         "releases": lambda: helm.releases(cluster, ISTIO_NAMESPACE, request.releases),
         "conflicts": lambda: (
@@ -117,6 +120,7 @@ def read_mesh(cluster: Cluster, request: Request, now: datetime) -> MeshInfo:
         "peers": peers(found["peers"]),
         "ca": ca_facts(found["roots"], found["cacerts"], now, warnings),
         "remote_secrets": found["remote_secrets"],
+        "recorded_remote_secrets": found["record"],
         "releases": found["releases"],
         "foreign": (
             conflicts.facts(found["conflicts"], found["gateways"], found["peers"], request.take_over)

@@ -27,7 +27,11 @@ from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources imp
 
 NAMESPACE = "istio-system"
 LABEL = "istio/multiCluster"
+RECORD = "multimesh-remote-secrets"
+"""ConfigMap with the names of the Secrets that were made, so that nobody has to list Secrets to know of them."""
 FIELD_MANAGER = "multimesh.istio"
+_NAMES = "secrets.json"
+_CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps", True)
 _ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", True)
 _MANAGED = "app.kubernetes.io/managed-by"
 _CLUSTER = "networking.istio.io/cluster"
@@ -187,6 +191,31 @@ def superfluous(control_plane: ControlPlane, wanted: Iterable[Wanted]) -> list[M
                 " for the same cluster, and istiod takes a cluster from one Secret only. Delete it, and run again."
             )
     return sorted(rest, key=lambda metadata: str(metadata["name"]))
+
+
+def recorded(control_plane: Getter) -> list[str]:
+    """Names of the Secrets that were made here, sorted; of some that were deleted since, perhaps."""
+    found = control_plane.get(_CONFIG_MAPS, NAMESPACE, RECORD)
+    return sorted(json.loads(found["data"][_NAMES])) if found else []
+
+
+def record(control_plane: ControlPlane, names: Iterable[str]) -> None:
+    """Have exactly these names recorded; no names, no ConfigMap.
+
+    To be called before a Secret is made and after one is deleted.
+    """
+    found = control_plane.get(_CONFIG_MAPS, NAMESPACE, RECORD)
+    wanted = sorted(names)
+    if found and not wanted:
+        control_plane.delete(_CONFIG_MAPS, NAMESPACE, RECORD, str(found["metadata"]["uid"]))
+    elif wanted and (found is None or found.get("data") != {_NAMES: json.dumps(wanted)}):
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": RECORD, "namespace": NAMESPACE, "labels": {_MANAGED: "multimesh.istio"}},
+            "data": {_NAMES: json.dumps(wanted)},
+        }
+        control_plane.apply(_CONFIG_MAPS, body, manager=FIELD_MANAGER)
 
 
 def read(secret: Mapping[str, Any] | None, cluster: str) -> Held:

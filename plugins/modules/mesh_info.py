@@ -91,6 +91,12 @@ options:
         among them.
     type: bool
     default: false
+  read_record:
+    description:
+      - Tell which credentials for other clusters M(multimesh.istio.remote_secrets) has made here, from its ConfigMap
+        C(istio-system/multimesh-remote-secrets). No Secret is asked for.
+    type: bool
+    default: false
   releases:
     description:
       - Helm releases in C(istio-system) to look up, as they are to be. Asking C(helm) would take seconds for each.
@@ -389,6 +395,12 @@ mesh:
           O(read_remote_secrets=true).
       type: int
       sample: 0
+    recorded_remote_secrets:
+      description:
+        - Names of the Secrets that M(multimesh.istio.remote_secrets) has made. V(null) without O(read_record=true).
+      type: list
+      elements: str
+      sample: []
     foreign:
       description: What others keep in the cluster that the federation could collide with. V(null) without
         O(read_conflicts=true).
@@ -483,6 +495,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "ingress_service": {"type": "str", "default": SERVICE},
     "read_ca": {"type": "bool", "default": False},
     "read_remote_secrets": {"type": "bool", "default": False},
+    "read_record": {"type": "bool", "default": False},
     "releases": {
         "type": "list",
         "elements": "dict",
@@ -509,6 +522,7 @@ def run(task: Task) -> dict[str, Any]:
         ingress_service=options["ingress_service"],
         read_ca=options["read_ca"],
         read_remote_secrets=options["read_remote_secrets"],
+        read_record=options["read_record"],
         releases=options["releases"],
         namespaces=options["namespaces"],
         read_conflicts=options["read_conflicts"],

@@ -209,6 +209,10 @@ def run(task: Task) -> dict[str, Any]:
         remote, credentials = connect({**cluster, "mesh": cluster["name"]}, os.environ)
         others.append((remote, wanted(cluster, days, credentials)))
     superfluous = remote_secrets.superfluous(control_plane, [one for _remote, one in others])
+    removed = [str(metadata["name"]) for metadata in superfluous]
+    names = {one.secret for _remote, one in others}
+    if not task.check_mode:
+        remote_secrets.record(control_plane, names.union(removed))
     outcomes = []
     for remote, one in others:
         try:
@@ -224,7 +228,7 @@ def run(task: Task) -> dict[str, Any]:
     if not task.check_mode:
         for metadata in superfluous:
             control_plane.delete(SECRETS, remote_secrets.NAMESPACE, metadata["name"], metadata["uid"])
-    removed = [str(metadata["name"]) for metadata in superfluous]
+        remote_secrets.record(control_plane, names)
     result: dict[str, Any] = {
         "changed": bool(removed or any(outcome.reason for outcome in outcomes)),
         "clusters": [{**outcome.after, "reason": outcome.reason} for outcome in outcomes],

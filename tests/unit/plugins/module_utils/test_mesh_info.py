@@ -128,6 +128,7 @@ def test_an_empty_cluster():
             "crls": [],
         },
         "remote_secrets": None,
+        "recorded_remote_secrets": None,
         "releases": {},
         "foreign": None,
     }
@@ -333,6 +334,14 @@ def test_credentials_for_other_clusters_are_counted_by_metadata():
     secrets = [thing("Secret", f"s{index}", labels={"istio/multiCluster": "true"}) for index in range(2)]
     cluster = FakeCluster(*secrets, thing("Secret", "other"))
     assert facts(cluster, read_remote_secrets=True)["remote_secrets"] == 2
+
+
+def test_credentials_that_were_made_here_are_known_without_a_look_at_secrets():
+    made = thing("ConfigMap", "multimesh-remote-secrets", data={"secrets.json": '["istio-remote-secret-b"]'})
+    cluster = FakeCluster(made)
+    assert facts(cluster, read_record=True)["recorded_remote_secrets"] == ["istio-remote-secret-b"]
+    assert facts(FakeCluster(), read_record=True)["recorded_remote_secrets"] == []
+    assert "secrets" not in {plural for _verb, plural, _namespace in cluster.asked}
 
 
 def test_rights_in_one_namespace_are_enough_and_no_secret_is_asked_for():

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import UnreachableError
+from ansible_collections.multimesh.istio.plugins.module_utils.remote_secrets import recorded
 from ansible_collections.multimesh.istio.plugins.module_utils.task import Task, answer
 from ansible_collections.multimesh.istio.plugins.modules import remote_secrets
 
@@ -73,6 +74,12 @@ def test_it_makes_one_says_so_and_shows_no_token(call):
     assert call.secrets == {call.token}
 
 
+def test_what_is_made_is_recorded_before(call):
+    call.remote.create_token = lambda *_arguments: (_ for _ in ()).throw(UnreachableError("gone"))
+    call("south-b")
+    assert recorded(call.control_plane) == ["istio-remote-secret-south-b"]
+
+
 def test_a_second_run_changes_nothing(call):
     call("south-b")
     writes = call.control_plane.writes
@@ -94,6 +101,7 @@ def test_clusters_that_left_lose_their_credential(call):
     assert planned.removed == done.removed == ["istio-remote-secret-south-b"]
     assert done.diff[0]["before_header"] == "Secret istio-system/istio-remote-secret-south-b"
     assert done.diff[0]["after"] == {}
+    assert recorded(call.control_plane) == []
     assert call().changed is False
 
 
