@@ -23,6 +23,8 @@ from tests.e2e.support import AuditLog, Federation, held, wait_for
 from tests.e2e.test_20_exposure import answers_handshake
 from tests.lab import manifests
 
+pytestmark = pytest.mark.long  # calls through a gateway are in the table of all ways too
+
 PORTS = {"http": 80, "grpc": 8079, "tcp": 9000, "tls": 8443}
 PROTOCOLS = {"http": "HTTP", "grpc": "GRPC", "tcp": "TCP", "tls": "TLS"}
 STOCK = "stock.demo.svc.east.global"

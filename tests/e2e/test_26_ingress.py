@@ -32,6 +32,8 @@ from tests.e2e.test_10_site import PLANNED, changed_tasks
 from tests.e2e.test_30_trust import REQUEST, leaf
 from tests.lab import manifests
 
+pytestmark = pytest.mark.long  # calls through an Ingress are in the table of all ways too
+
 EXPORTERS = ("east", "west")
 APPS = {"east": ("prices", "catalog"), "west": ("catalog",)}
 PRICES = f"prices.{NAMESPACE}.svc.east.global"
@@ -396,7 +398,6 @@ class Handshakes:
             assert secure.recv(4096).startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.long
 def test_a_certificate_is_renewed_and_no_request_fails(ingress):
     federation = ingress.federation
     # It begins five minutes ago, so two thirds of its life are over.
@@ -413,7 +414,6 @@ def test_a_certificate_is_renewed_and_no_request_fails(ingress):
     assert load.total >= 1500
 
 
-@pytest.mark.long
 def test_the_root_is_exchanged_and_no_request_fails(ingress):
     federation = ingress.federation
     (old,) = cacerts(federation, "east").roots

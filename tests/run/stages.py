@@ -153,8 +153,8 @@ def soak() -> list[Check]:
         "MULTIMESH_FUZZ_SEED": str(secrets.randbelow(2**31)),
     }
     tests = {
+        "ways": ["test_24_gateway.py", "test_26_ingress.py"],
         "trust": [
-            "test_26_ingress.py",
             "test_32_rotation.py",
             "test_34_revocation.py",
             "test_36_adoption.py",
