@@ -75,7 +75,10 @@ def test_it_makes_one_says_so_and_shows_no_token(call):
 
 
 def test_what_is_made_is_recorded_before(call):
-    call.remote.create_token = lambda *_arguments: (_ for _ in ()).throw(UnreachableError("gone"))
+    def refuse(*_arguments):
+        raise UnreachableError("south-b: no answer.")
+
+    call.remote.create_token = refuse
     call("south-b")
     assert recorded(call.control_plane) == ["istio-remote-secret-south-b"]
 
