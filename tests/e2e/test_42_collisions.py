@@ -337,8 +337,7 @@ CONTRADICTIONS = {
     " 'wets',"
     " which this run's inventory lacks. Did you mean 'west'; job slicing takes hosts out of an inventory.",
     "methods of connections": "east: mesh_exports[0].consumers: methods and paths need HTTP, and port 9000 is TCP."
-    " Export the"
-    " other ports only, or admit consumers without methods and paths.",
+    " Give the consumer ports that are HTTP, or admit it without methods and paths.",
     "a port that the Service lacks": f"east: mesh_exports[0].ports: expected ports of Service {NAMESPACE}/greeter"
     " (80, 8079,"
     " 8081, 8443, 9000), found 81. Correct the number, or add the port to the Service.",
