@@ -20,7 +20,7 @@ from tests.e2e.outside import HTTP, MUTUAL, TCP, TLS, WEB, Outside, name, resolv
 from tests.e2e.scenario import MESHES, NAMESPACE
 from tests.e2e.support import AuditLog, held, wait_for
 
-pytestmark = pytest.mark.usefixtures("outside")
+pytestmark = [pytest.mark.usefixtures("outside"), pytest.mark.long]
 
 REGISTRY_ONLY = ("-e", "control_plane_outbound_traffic=REGISTRY_ONLY")
 TIMEOUT = 1.0

@@ -17,6 +17,8 @@ from tests.e2e.scenario import MESHES, NAMESPACE
 from tests.e2e.support import AuditLog, Federation, Run, wait_for
 from tests.lab.addresses import LAST_MESH
 
+pytestmark = pytest.mark.long
+
 EXPORTER = "north"
 CALLERS = ("east", "west")
 HOST = f"greeter.{NAMESPACE}.svc.{EXPORTER}.global"

@@ -153,7 +153,7 @@ def soak() -> list[Check]:
         "MULTIMESH_FUZZ_SEED": str(secrets.randbelow(2**31)),
     }
     tests = {
-        "ways": ["test_24_gateway.py", "test_26_ingress.py"],
+        "ways": ["test_22_external.py", "test_24_gateway.py", "test_26_ingress.py", "test_44_addresses.py"],
         "trust": [
             "test_32_rotation.py",
             "test_34_revocation.py",

@@ -24,6 +24,8 @@ from tests.e2e.onemesh.conftest import SECOND as SERVED
 from tests.e2e.support import ISTIO_KINDS, AuditLog, Federation, wait_for
 from tests.e2e.test_10_site import changed_tasks
 
+pytestmark = pytest.mark.long
+
 SOUTH_CALLER = "spiffe://south.mesh/ns/demo/sa/caller"
 WEST_CALLER = "spiffe://west.mesh/ns/demo/sa/caller"
 LEDGER_IN_WEST = "ledger.vault.svc.south.global"
@@ -212,7 +214,6 @@ def test_the_served_cluster_calls_another_mesh(federation):
     assert {answer["caller"] for answer in found} == {SOUTH_CALLER}
 
 
-@pytest.mark.long
 def test_verify_calls_from_the_served_cluster_too(federation):
     run = federation.play("verify").ok()
     assert run.recap[SERVED]["failed"] == 0
@@ -222,7 +223,6 @@ def test_verify_calls_from_the_served_cluster_too(federation):
 # What the credential and the control plane's life mean
 
 
-@pytest.mark.long
 def test_a_new_credential_is_taken_over_without_a_failure(federation):
     before = token(federation)
     load = Burst(federation, PRIMARY, f"http://{GREETER}:80/", 50, 60, "4")
@@ -244,7 +244,6 @@ def _says(federation: Federation, words: str) -> bool:
     return words in federation.lab.kubectl(PRIMARY, "logs", "-n", "istio-system", "deploy/istiod", "--tail=-1")
 
 
-@pytest.mark.long
 def test_calls_go_on_without_the_control_plane(federation):
     load = {cluster: Burst(federation, cluster, f"http://{GREETER}:80/", 50, 45, "4") for cluster in (PRIMARY, SERVED)}
     federation.lab.kubectl(PRIMARY, "scale", "-n", "istio-system", "deployment/istiod", "--replicas=0")
