@@ -67,6 +67,8 @@ def teams(federated):
     lab.apply("south", manifests.curl("shop", "other"))
     lab.wait_ready("south", scenario.NAMESPACES)
     yield federated
+    # A mesh that is missing in an inventory without having been removed is refused.
+    federated.play("remove", "-e", '{"remove_meshes": ["south"]}').ok()
     # No test after these wants a fourth mesh to take its share of the machine.
     lab.kill("south")
 
