@@ -24,25 +24,22 @@ from ansible_collections.multimesh.istio.plugins.module_utils.applyset.parent im
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import GATEWAY_PORT
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Getter, Lister
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ForbiddenError
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import (
+    AUTHORIZATION_POLICIES,
+    CONFIG_MAPS,
+    DESTINATION_RULES,
+    GATEWAYS,
+    SERVICE_ENTRIES,
+    SERVICES,
+    VIRTUAL_SERVICES,
+)
 from ansible_collections.multimesh.istio.plugins.module_utils.model import object_names
 from ansible_collections.multimesh.istio.plugins.module_utils.model.foreign import EVERYWHERE
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import CLUSTER_DOMAIN
 
 Body = Mapping[str, Any]
 
-SERVICE = Resource("", "v1", "Service", "services", True)
-CONFIG_MAP = Resource("", "v1", "ConfigMap", "configmaps", True)
-ROUTING = tuple(
-    Resource("networking.istio.io", "v1", kind, plural, True)
-    for kind, plural in (
-        ("ServiceEntry", "serviceentries"),
-        ("DestinationRule", "destinationrules"),
-        ("VirtualService", "virtualservices"),
-        ("Gateway", "gateways"),
-    )
-)
-POLICY = Resource("security.istio.io", "v1", "AuthorizationPolicy", "authorizationpolicies", True)
+ROUTING = (SERVICE_ENTRIES, DESTINATION_RULES, VIRTUAL_SERVICES, GATEWAYS)
 
 SET_ID = applyset_id(parent_key(object_names.ROOT_NAMESPACE, object_names.FEDERATION_SET))
 _NOT_OURS = f"{PART_OF_LABEL}!={SET_ID}"
@@ -81,7 +78,7 @@ def read(cluster: Cluster, exports: Sequence[Body], namespaces: Iterable[str]) -
             (object_names.ROOT_NAMESPACE, name) for name in (object_names.ROUTED_EXPORTS, object_names.DEFAULT_DENY)
         }
     with ThreadPoolExecutor(4) as pool:
-        parent = pool.submit(cluster.get, CONFIG_MAP, object_names.ROOT_NAMESPACE, object_names.FEDERATION_SET)
+        parent = pool.submit(cluster.get, CONFIG_MAPS, object_names.ROOT_NAMESPACE, object_names.FEDERATION_SET)
         held = pool.submit(_policies, cluster, policies)
         services = pool.submit(_services, cluster, sorted(set(namespaces)))
         routing = pool.map(
@@ -102,7 +99,7 @@ def _names_service(entry: Body) -> bool:
 def _services(cluster: Cluster, namespaces: Sequence[str]) -> dict[str, list[str]]:
     """In one request: such a namespace need not be there, so nobody can give rights in it."""
     found: dict[str, list[str]] = {namespace: [] for namespace in namespaces}
-    for body in cluster.list_objects(SERVICE, metadata_only=True, page=_PAGE) if found else ():
+    for body in cluster.list_objects(SERVICES, metadata_only=True, page=_PAGE) if found else ():
         if body["metadata"]["namespace"] in found:
             found[body["metadata"]["namespace"]].append(str(body["metadata"]["name"]))
     return {namespace: sorted(names) for namespace, names in found.items()}
@@ -113,13 +110,13 @@ def _policies(cluster: Cluster, names: set[tuple[str, str]]) -> list[dict[str, A
     if not names:
         return []
     try:
-        listed = cluster.list_objects(POLICY, label_selector=_NOT_OURS, metadata_only=True, page=_PAGE)
+        listed = cluster.list_objects(AUTHORIZATION_POLICIES, label_selector=_NOT_OURS, metadata_only=True, page=_PAGE)
     except ForbiddenError:  # rights in these namespaces only
         listed = [
             body
             for namespace in sorted({namespace for namespace, _name in names})
             for body in cluster.list_objects(
-                POLICY, namespace, label_selector=_NOT_OURS, metadata_only=True, page=_PAGE
+                AUTHORIZATION_POLICIES, namespace, label_selector=_NOT_OURS, metadata_only=True, page=_PAGE
             )
         ]
     return [body for body in listed if (body["metadata"]["namespace"], body["metadata"]["name"]) in names]
@@ -136,11 +133,11 @@ def facts(found: Found, gateways: Iterable[Body], peers: Body | None, take_over:
     objects: list[dict[str, Any]] = []
     for body in found.routing:
         objects += _routing(body, labels, set(found.services))
-    objects += [_named(POLICY.kind, body) for body in found.policies]
+    objects += [_named(AUTHORIZATION_POLICIES.kind, body) for body in found.policies]
     if peers is not None and _part_of(peers) != SET_ID:
-        objects.append(_named(CONFIG_MAP.kind, peers))
+        objects.append(_named(CONFIG_MAPS.kind, peers))
     if found.parent is not None and _labels(found.parent).get(ID_LABEL) != SET_ID:
-        objects.append(_named(CONFIG_MAP.kind, found.parent))
+        objects.append(_named(CONFIG_MAPS.kind, found.parent))
     return {
         "take_over": take_over,
         "services": dict(found.services),

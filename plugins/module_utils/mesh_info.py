@@ -21,14 +21,17 @@ from ansible_collections.multimesh.istio.plugins.module_utils.federation.peers i
 from ansible_collections.multimesh.istio.plugins.module_utils.federation.peers import NAME as PEERS_NAME
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Getter, Lister
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ForbiddenError
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import SECRETS, Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import (
+    CONFIG_MAPS,
+    PODS,
+    SECRETS,
+    SERVICES,
+    Resource,
+)
 
 Body = Mapping[str, Any]
 
 ISTIO_NAMESPACE = "istio-system"
-CONFIG_MAP = Resource("", "v1", "ConfigMap", "configmaps", True)
-SERVICE = Resource("", "v1", "Service", "services", True)
-POD = Resource("", "v1", "Pod", "pods", True)
 DAEMON_SET = Resource("apps", "v1", "DaemonSet", "daemonsets", True)
 DEPLOYMENT = Resource("apps", "v1", "Deployment", "deployments", True)
 STATEFUL_SET = Resource("apps", "v1", "StatefulSet", "statefulsets", True)
@@ -92,11 +95,11 @@ def read_mesh(cluster: Cluster, request: Request, now: datetime) -> MeshInfo:
         "istiod": lambda: cluster.list_objects(DEPLOYMENT, ISTIO_NAMESPACE, label_selector="app=istiod"),
         "daemons": lambda: _daemon_sets(cluster, request.read_ca),
         "gateways": lambda: cluster.list_objects(
-            SERVICE, request.gateway_namespace, label_selector=request.gateway_selector
+            SERVICES, request.gateway_namespace, label_selector=request.gateway_selector
         ),
         "ingress": lambda: _ingress_service(cluster, request),
-        "peers": lambda: cluster.get(CONFIG_MAP, ISTIO_NAMESPACE, PEERS_NAME),
-        "roots": lambda: cluster.get(CONFIG_MAP, ISTIO_NAMESPACE, "istio-ca-root-cert"),
+        "peers": lambda: cluster.get(CONFIG_MAPS, ISTIO_NAMESPACE, PEERS_NAME),
+        "roots": lambda: cluster.get(CONFIG_MAPS, ISTIO_NAMESPACE, "istio-ca-root-cert"),
         "cacerts": lambda: cluster.get(SECRETS, ISTIO_NAMESPACE, "cacerts") if request.read_ca else False,
         "remote_secrets": lambda: _remote_secrets(cluster) if request.read_remote_secrets else None,
         "record": lambda: remote_secrets.recorded(cluster) if request.read_record else None,
@@ -170,7 +173,7 @@ def _ingress_service(cluster: Cluster, request: Request) -> list[dict[str, Any]]
     namespace, _slash, name = request.ingress_service.partition("/")
     if not name or not any(export.get("via") == "ingress" for export in request.exports):
         return []
-    service = cluster.get(SERVICE, namespace, name)
+    service = cluster.get(SERVICES, namespace, name)
     return [service] if service else []
 
 
@@ -298,16 +301,16 @@ def _services(cluster: Cluster, wanted: Sequence[tuple[str, str]]) -> list[dict[
 
 
 def _services_in(cluster: Cluster, namespace: str, names: set[str]) -> list[dict[str, Any]]:
-    live = cluster.list_objects(SERVICE, namespace)
+    live = cluster.list_objects(SERVICES, namespace)
     wanted = [item for item in live if item["metadata"]["name"] in names]
     services = sorted(wanted, key=lambda item: str(item["metadata"]["name"]))
     selectors = [_selector(service) for service in services]
     if sum(map(bool, selectors)) > _WHOLE_NAMESPACE:
-        everything = cluster.list_objects(POD, namespace)
+        everything = cluster.list_objects(PODS, namespace)
         pods = [[pod for pod in everything if selects(selector, pod)] for selector in selectors]
     else:
         pods = [
-            cluster.list_objects(POD, namespace, label_selector=",".join(f"{k}={v}" for k, v in selector.items()))
+            cluster.list_objects(PODS, namespace, label_selector=",".join(f"{k}={v}" for k, v in selector.items()))
             if selector
             else []
             for selector in selectors

@@ -22,8 +22,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Applier, Getter, Lister
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import SECRETS, Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Applier, Deleter, Getter, Lister
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import (
+    CONFIG_MAPS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+)
 
 NAMESPACE = "istio-system"
 LABEL = "istio/multiCluster"
@@ -31,8 +35,6 @@ RECORD = "multimesh-remote-secrets"
 """ConfigMap with the names of the Secrets that were made, so that nobody has to list Secrets to know of them."""
 FIELD_MANAGER = "multimesh.istio"
 _NAMES = "secrets.json"
-_CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps", True)
-_ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", True)
 _MANAGED = "app.kubernetes.io/managed-by"
 _CLUSTER = "networking.istio.io/cluster"
 _DAYS = "multimesh.istio/token-lifetime-days"
@@ -40,16 +42,12 @@ _TOKEN_SECONDS = 30.0
 _DAY = timedelta(days=1)
 
 
-class ControlPlane(Getter, Lister, Applier, Protocol):
+class ControlPlane(Getter, Lister, Applier, Deleter, Protocol):
     """What is needed of the cluster with the control plane."""
 
-    def delete(self, resource: Resource, namespace: str | None, name: str, uid: str) -> None: ...
 
-
-class Remote(Getter, Applier, Protocol):
+class Remote(Getter, Applier, Deleter, Protocol):
     """What is needed of a cluster that is read."""
-
-    def delete(self, resource: Resource, namespace: str | None, name: str, uid: str) -> None: ...
 
     def create_token(self, namespace: str, account: str, lifetime_seconds: int) -> str: ...
 
@@ -151,7 +149,7 @@ def renew(
     Raises RemoteSecretError and KubeError.
     """
     held = read(control_plane.get(SECRETS, NAMESPACE, wanted.secret), wanted.cluster)
-    account = remote.get(_ACCOUNTS, NAMESPACE, wanted.account)
+    account = remote.get(SERVICE_ACCOUNTS, NAMESPACE, wanted.account)
     if account is None and not check_mode:
         raise RemoteSecretError(
             f"{remote.mesh}: there is no ServiceAccount {NAMESPACE}/{wanted.account} as which another cluster's"
@@ -194,9 +192,20 @@ def superfluous(control_plane: ControlPlane, wanted: Iterable[Wanted]) -> list[M
 
 
 def recorded(control_plane: Getter) -> list[str]:
-    """Names of the Secrets that were made here, sorted; of some that were deleted since, perhaps."""
-    found = control_plane.get(_CONFIG_MAPS, NAMESPACE, RECORD)
-    return sorted(json.loads(found["data"][_NAMES])) if found else []
+    """Names of the Secrets that were made here, sorted; of some that were deleted since, perhaps.
+
+    Raises RemoteSecretError if somebody else changed the record, and KubeError.
+    """
+    found = control_plane.get(CONFIG_MAPS, NAMESPACE, RECORD)
+    if found is None:
+        return []
+    try:
+        return sorted(str(name) for name in json.loads(found["data"][_NAMES]))
+    except (KeyError, TypeError, ValueError):
+        raise RemoteSecretError(
+            f"{control_plane.mesh}: ConfigMap {NAMESPACE}/{RECORD}: {_NAMES} is not what this collection wrote. Restore "
+            f"it, or delete the ConfigMap and those Secrets with label {LABEL} that no inventory names."
+        ) from None
 
 
 def record(control_plane: ControlPlane, names: Iterable[str]) -> None:
@@ -204,10 +213,10 @@ def record(control_plane: ControlPlane, names: Iterable[str]) -> None:
 
     To be called before a Secret is made and after one is deleted.
     """
-    found = control_plane.get(_CONFIG_MAPS, NAMESPACE, RECORD)
+    found = control_plane.get(CONFIG_MAPS, NAMESPACE, RECORD)
     wanted = sorted(names)
     if found and not wanted:
-        control_plane.delete(_CONFIG_MAPS, NAMESPACE, RECORD, str(found["metadata"]["uid"]))
+        control_plane.delete(CONFIG_MAPS, NAMESPACE, RECORD, str(found["metadata"]["uid"]))
     elif wanted and (found is None or found.get("data") != {_NAMES: json.dumps(wanted)}):
         body = {
             "apiVersion": "v1",
@@ -215,7 +224,7 @@ def record(control_plane: ControlPlane, names: Iterable[str]) -> None:
             "metadata": {"name": RECORD, "namespace": NAMESPACE, "labels": {_MANAGED: "multimesh.istio"}},
             "data": {_NAMES: json.dumps(wanted)},
         }
-        control_plane.apply(_CONFIG_MAPS, body, manager=FIELD_MANAGER)
+        control_plane.apply(CONFIG_MAPS, body, manager=FIELD_MANAGER)
 
 
 def read(secret: Mapping[str, Any] | None, cluster: str) -> Held:

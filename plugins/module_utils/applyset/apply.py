@@ -43,7 +43,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.applyset.plan impo
     stage,
 )
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Applier, Getter, Lister
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Applier, Deleter, Getter, Lister
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import (
     ConflictError,
     ForbiddenError,
@@ -51,20 +51,18 @@ from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import
     UnauthorizedError,
     UnreachableError,
 )
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import CONFIG_MAPS, NAMESPACES, Resource
 
 _T = TypeVar("_T")
 _POLL = 0.3  # seconds between looks for a kind that is not served yet
 
 
-class Cluster(Getter, Lister, Applier, Protocol):
+class Cluster(Getter, Lister, Applier, Deleter, Protocol):
     """What is needed of a cluster."""
 
     def find(self, group: str, kind: str, version: str | None = None) -> Resource | None: ...
 
     def forget_kinds(self) -> None: ...
-
-    def delete(self, resource: Resource, namespace: str | None, name: str, uid: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,6 @@ class ApplySet:
         self._clock = clock
         self._sleep = sleep
         self._empty = Parent(key)
-        self._parent_resource = Resource("", "v1", "ConfigMap", "configmaps", True)
 
     def prepare(self, objects: Sequence[Any] | None, *, check_mode: bool = False, whole: bool = False) -> Prepared:
         """The plan that makes the set hold exactly these objects; None removes the set and its parent.
@@ -152,7 +149,7 @@ class ApplySet:
         Raises MultimeshError for everything that is known to fail.
         """
         desired = read_objects(self._mesh, objects or [], self._empty.set_id, self._key)
-        live_parent = self._cluster.get(self._parent_resource, self._key.namespace, self._key.name)
+        live_parent = self._cluster.get(CONFIG_MAPS, self._key.namespace, self._key.name)
         parent = read_parent(self._mesh, self._key, live_parent) if live_parent else None
         resources = self._resolve(desired, parent or self._empty, wait=not check_mode)
         members, others = self._scan(desired, parent or self._empty, resources)
@@ -329,9 +326,7 @@ class ApplySet:
         if set(needed) <= known:
             return
         try:
-            listed = self._cluster.list_objects(
-                Resource("", "v1", "Namespace", "namespaces", False), metadata_only=True
-            )
+            listed = self._cluster.list_objects(NAMESPACES, metadata_only=True)
         except ForbiddenError:
             return  # then the API server names it when the object is applied
         known |= {item["metadata"]["name"] for item in listed}
@@ -359,7 +354,7 @@ class ApplySet:
 
     def _write_parent(self, parent: Parent) -> None:
         # forced, as kubectl does: these annotations belong to whoever applies the set
-        self._cluster.apply(self._parent_resource, parent.body(), manager=self._settings.manager, force=True)
+        self._cluster.apply(CONFIG_MAPS, parent.body(), manager=self._settings.manager, force=True)
 
     def _parallel(self, items: Iterable[Any], task: Callable[[Any], _T]) -> list[_T]:
         work = list(items)
@@ -405,7 +400,7 @@ class _Run:
     def delete_parent(self) -> None:
         parents = [live for live in self._prepared.shown.delete if live.key == self._owner._key]
         for live in parents:
-            self._cluster.delete(self._owner._parent_resource, live.key.namespace, live.key.name, live.uid)
+            self._cluster.delete(CONFIG_MAPS, live.key.namespace, live.key.name, live.uid)
 
     def _apply(self, pair: tuple[Desired, Live | None]) -> None:
         item, live = pair

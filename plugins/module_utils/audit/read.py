@@ -14,12 +14,16 @@ from typing import Any
 from ansible_collections.multimesh.istio.plugins.module_utils.audit.exposure import Service, served
 from ansible_collections.multimesh.istio.plugins.module_utils.audit.report import State, exposed_services
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Lister
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import (
+    AUTHORIZATION_POLICIES,
+    CONFIG_MAPS,
+    GATEWAYS,
+    PODS,
+    SERVICE_ENTRIES,
+    SERVICES,
+)
 from ansible_collections.multimesh.istio.plugins.module_utils.mesh_info import (
-    CONFIG_MAP,
     ISTIO_NAMESPACE,
-    POD,
-    SERVICE,
     is_serving,
     selects,
     service_facts,
@@ -30,24 +34,20 @@ with contextlib.suppress(ImportError):  # the Kubernetes client brings it, and t
 
 Body = Mapping[str, Any]
 
-POLICY = Resource("security.istio.io", "v1", "AuthorizationPolicy", "authorizationpolicies", True)
-GATEWAY = Resource("networking.istio.io", "v1", "Gateway", "gateways", True)
-ENTRY = Resource("networking.istio.io", "v1", "ServiceEntry", "serviceentries", True)
-
 
 def read_state(cluster: Lister, exports: Iterable[Service]) -> State:
     """The state of one cluster. exports: Services that the inventory exports. Raises KubeError."""
     with ThreadPoolExecutor(5) as pool:
         policies, gateways, entries, services, config_maps = pool.map(
             lambda asked: cluster.list_objects(*asked),
-            [(POLICY,), (GATEWAY,), (ENTRY,), (SERVICE,), (CONFIG_MAP, ISTIO_NAMESPACE)],
+            [(AUTHORIZATION_POLICIES,), (GATEWAYS,), (SERVICE_ENTRIES,), (SERVICES,), (CONFIG_MAPS, ISTIO_NAMESPACE)],
         )
         by_name = {(item["metadata"]["namespace"], item["metadata"]["name"]): item for item in services}
         state = State(admitted_domains(config_maps), policies, gateways, entries, {}, {})
         at_gateways = {way.service for way in served(gateways)}
         asked = {*exposed_services(state, by_name), *at_gateways, *exports} & by_name.keys()
         namespaces = sorted({*(namespace for namespace, _name in asked), *([ISTIO_NAMESPACE] if at_gateways else [])})
-        pods = dict(zip(namespaces, pool.map(lambda one: cluster.list_objects(POD, one), namespaces), strict=True))
+        pods = dict(zip(namespaces, pool.map(lambda one: cluster.list_objects(PODS, one), namespaces), strict=True))
     selectors = {name: (by_name[name].get("spec") or {}).get("selector") or {} for name in sorted(asked)}
     behind = {
         name: [pod for pod in pods[name[0]] if is_serving(pod) and selects(selector, pod)]

@@ -15,11 +15,10 @@ from ansible_collections.multimesh.istio.plugins.module_utils.coredns.corefile i
     has_directive,
     server_blocks,
 )
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Applier, Getter
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Applier, Deleter, Getter
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ConflictError
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource, describe
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import CONFIG_MAPS, Resource, describe
 
-CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps", namespaced=True)
 MANAGER = "multimesh.istio"
 LABEL = "app.kubernetes.io/managed-by"
 
@@ -27,14 +26,12 @@ _ATTEMPTS = 5
 """Writes that somebody else's came before."""
 
 
-class Cluster(Getter, Applier, Protocol):
+class Cluster(Getter, Applier, Deleter, Protocol):
     """What is needed of a cluster."""
 
     def merge_patch(
         self, resource: Resource, namespace: str | None, name: str, body: Mapping[str, Any], *, manager: str
     ) -> dict[str, Any]: ...
-
-    def delete(self, resource: Resource, namespace: str | None, name: str, uid: str) -> None: ...
 
 
 @dataclass(frozen=True)

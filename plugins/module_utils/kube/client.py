@@ -13,11 +13,14 @@ from typing import Any
 from ansible_collections.multimesh.istio.plugins.module_utils.kube import errors
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import Connection, open_connection
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.discovery import Discovery
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource, describe
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import (
+    PODS,
+    SERVICE_ACCOUNTS,
+    Resource,
+    describe,
+)
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.transport import Transport
 
-_PODS = Resource("", "v1", "Pod", "pods", True)
-_ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", True)
 _METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 
 
@@ -160,13 +163,13 @@ class Client:
             "kind": "TokenRequest",
             "spec": {"expirationSeconds": lifetime_seconds},
         }
-        answer = self._send("write", call, "POST", f"{_ACCOUNTS.path(namespace, account)}/token", body=body)
+        answer = self._send("write", call, "POST", f"{SERVICE_ACCOUNTS.path(namespace, account)}/token", body=body)
         return str(answer["status"]["token"])
 
     def pod_log(self, namespace: str, name: str, container: str) -> str:
         """What a container of a pod printed; empty while there is no log to read."""
         call = errors.Call(self.mesh, "get", f"log of Pod {namespace}/{name}")
-        path = f"{_PODS.path(namespace, name)}/log"
+        path = f"{PODS.path(namespace, name)}/log"
         try:
             answer = self._transport.send(call, "GET", path, query={"container": container}, accept="*/*")
         except (errors.NotFoundError, errors.InvalidError):

@@ -35,6 +35,12 @@ class Lister(Protocol):
     ) -> list[dict[str, Any]]: ...
 
 
+class Deleter(Protocol):
+    """Deletes single objects."""
+
+    def delete(self, resource: Resource, namespace: str | None, name: str, uid: str) -> None: ...
+
+
 class Applier(Protocol):
     """Writes by server-side apply."""
 

@@ -18,13 +18,12 @@ from ansible_collections.multimesh.istio.plugins.module_utils import run_identit
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Applier, Getter
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ConflictError, NotFoundError
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import NAMESPACES, Resource
 
 NAMESPACE = "istio-system"
 FIELD_MANAGER = "multimesh.istio"
 _CLAIMING_MANAGER = "multimesh.istio-claim"
 _LEASES = Resource("coordination.k8s.io", "v1", "Lease", "leases", namespaced=True)
-_NAMESPACES = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 _LASTING = ("leaseDurationSeconds", "acquireTime", "renewTime", "leaseTransitions")
 _ATTEMPTS = 8
 
@@ -171,7 +170,7 @@ def _claim(cluster: Cluster, name: str) -> dict[str, Any]:
         return cluster.apply(_LEASES, body, manager=_CLAIMING_MANAGER)
     except NotFoundError:
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-        cluster.apply(_NAMESPACES, namespace, manager=_CLAIMING_MANAGER)
+        cluster.apply(NAMESPACES, namespace, manager=_CLAIMING_MANAGER)
         return cluster.apply(_LEASES, body, manager=_CLAIMING_MANAGER)
 
 

@@ -34,7 +34,21 @@ class Resource:
         return "/".join(parts)
 
 
+# Kinds that are read without asking the API server how it serves them.
+CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps", namespaced=True)
+NAMESPACES = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
+PODS = Resource("", "v1", "Pod", "pods", namespaced=True)
 SECRETS = Resource("", "v1", "Secret", "secrets", namespaced=True)
+SERVICES = Resource("", "v1", "Service", "services", namespaced=True)
+SERVICE_ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", namespaced=True)
+
+SERVICE_ENTRIES = Resource("networking.istio.io", "v1", "ServiceEntry", "serviceentries", namespaced=True)
+DESTINATION_RULES = Resource("networking.istio.io", "v1", "DestinationRule", "destinationrules", namespaced=True)
+VIRTUAL_SERVICES = Resource("networking.istio.io", "v1", "VirtualService", "virtualservices", namespaced=True)
+GATEWAYS = Resource("networking.istio.io", "v1", "Gateway", "gateways", namespaced=True)
+AUTHORIZATION_POLICIES = Resource(
+    "security.istio.io", "v1", "AuthorizationPolicy", "authorizationpolicies", namespaced=True
+)
 
 
 def split_api_version(api_version: str) -> tuple[str, str]:

@@ -21,9 +21,8 @@ from urllib.parse import unquote, urlsplit
 
 from ansible_collections.multimesh.istio.plugins.module_utils.kube import errors
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import Credentials
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import PODS
 
-_PODS = Resource("", "v1", "Pod", "pods", True)
 _PROTOCOL = "v4.channel.k8s.io"
 _DATA, _ERROR = 0, 1
 
@@ -117,7 +116,7 @@ class PodStreams:
         call = errors.Call(self._mesh, "create", f"portforward of Pod {namespace}/{pod}, port {port}")
         deadline = self._clock() + timeout
         try:
-            websocket = self._connect(call, f"{_PODS.path(namespace, pod)}/portforward?ports={port}", timeout)
+            websocket = self._connect(call, f"{PODS.path(namespace, pod)}/portforward?ports={port}", timeout)
         except errors.ForbiddenError as error:
             raise _named(call, error, namespace) from None
         try:

@@ -20,7 +20,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.errors import Mult
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Getter
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ConflictError, KubeError, NotFoundError
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.lease import Cluster
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import SECRETS, Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import NAMESPACES, SECRETS
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import bundle, keys, pem
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import Authority
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.verify import certificates
@@ -44,7 +44,6 @@ LEASE = "multimesh-shared-root-ca"
 LEASE_DURATION = timedelta(minutes=5)
 """A run that was killed keeps others away for this long at most; every step that writes renews it."""
 
-_NAMESPACES = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 _WINDOW = 24
 """Bytes of a key that may not appear anywhere."""
 
@@ -192,7 +191,7 @@ def _claim(cluster: Cluster, name: str) -> dict[str, Any]:
 def make_namespace(cluster: Cluster) -> None:
     """Make namespace istio-system; one that is there stays as it is."""
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    cluster.apply(_NAMESPACES, namespace, manager=_CLAIMING_MANAGER)
+    cluster.apply(NAMESPACES, namespace, manager=_CLAIMING_MANAGER)
 
 
 def _owned(conflict: ConflictError, cluster: Cluster, name: str) -> ConflictError:

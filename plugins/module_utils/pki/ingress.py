@@ -21,9 +21,9 @@ from typing import Any, Literal, Protocol
 
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.module_utils.kube import lease
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Getter
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Deleter, Getter
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import KubeError
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import SECRETS, Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import CONFIG_MAPS, SECRETS
 from ansible_collections.multimesh.istio.plugins.module_utils.pki import cacerts, keys, pem
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.authority import Authority, sign_server
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.bundle import certificate_pem
@@ -41,17 +41,14 @@ KEY = "certificates.json"
 TYPE = "kubernetes.io/tls"
 CERTIFICATE_FILE, KEY_FILE = "tls.crt", "tls.key"
 _LABELS = {"app.kubernetes.io/managed-by": cacerts.FIELD_MANAGER}
-_CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps", True)
 _CONCURRENCY = 8
 _UNKNOWN = "known after the run"
 
 Action = Literal["kept", "issued", "renewed", "deleted"]
 
 
-class Cluster(lease.Cluster, Protocol):
+class Cluster(lease.Cluster, Deleter, Protocol):
     """What is needed of a cluster."""
-
-    def delete(self, resource: Resource, namespace: str | None, name: str, uid: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -236,7 +233,7 @@ def shown(entry: Entry, now: datetime, *, after: bool) -> dict[str, Any]:
 
 
 def _read_record(cluster: Getter) -> _Record:
-    body = cluster.get(_CONFIG_MAPS, cacerts.NAMESPACE, RECORD)
+    body = cluster.get(CONFIG_MAPS, cacerts.NAMESPACE, RECORD)
     text = ((body or {}).get("data") or {}).get(KEY) or "[]"
     try:
         return _Record(body, tuple(Wanted.of(value) for value in json.loads(text)))
@@ -422,7 +419,7 @@ def _write_record(cluster: Cluster, record: _Record, entries: Sequence[Wanted]) 
         return record
     if not entries:
         if record.body is not None:
-            cluster.delete(_CONFIG_MAPS, cacerts.NAMESPACE, RECORD, record.body["metadata"]["uid"])
+            cluster.delete(CONFIG_MAPS, cacerts.NAMESPACE, RECORD, record.body["metadata"]["uid"])
         return _Record(None, ())
     ordered = tuple(sorted(entries, key=lambda one: one.place))
     body = {
@@ -431,4 +428,4 @@ def _write_record(cluster: Cluster, record: _Record, entries: Sequence[Wanted]) 
         "metadata": {"name": RECORD, "namespace": cacerts.NAMESPACE, "labels": dict(_LABELS)},
         "data": {KEY: json.dumps([one.as_dict() for one in ordered], indent=2) + "\n"},
     }
-    return _Record(cluster.apply(_CONFIG_MAPS, body, manager=cacerts.FIELD_MANAGER, force=True), ordered)
+    return _Record(cluster.apply(CONFIG_MAPS, body, manager=cacerts.FIELD_MANAGER, force=True), ordered)

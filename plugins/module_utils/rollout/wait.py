@@ -23,7 +23,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import
     NotFoundError,
     UnauthorizedError,
 )
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import SECRETS, Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import PODS, SECRETS
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.describe import iso
 from ansible_collections.multimesh.istio.plugins.module_utils.rollout import targets
 from ansible_collections.multimesh.istio.plugins.module_utils.rollout.held import Held, Leaf
@@ -40,7 +40,6 @@ _FIELD_MANAGER = "multimesh.istio"
 _CONCURRENCY = 16
 _SHOWN = 10
 
-_PODS = Resource("", "v1", "Pod", "pods", True)
 _STOPPING = (CredentialsError, ForbiddenError, MissingLibraryError, UnauthorizedError)
 """What is no matter of one pod."""
 
@@ -243,7 +242,7 @@ class Rollout:
         version = str(((secret or {}).get("metadata") or {}).get("resourceVersion") or "")
         if version != self._version:
             self._version, self._settled = version, {}
-        pods = self._cluster.list_objects(_PODS, NAMESPACE, label_selector="app=istiod")
+        pods = self._cluster.list_objects(PODS, NAMESPACE, label_selector="app=istiod")
         moment = written(secret)
         replicas = self._ask(pods, targets.replica, lambda target: self._replica(target, moment), settle=True)
         if self._settings.hurry and version:
@@ -265,7 +264,7 @@ class Rollout:
         if not self._settings.proxies:
             return ()
         namespaces: Sequence[str | None] = self._settings.namespaces or (None,)
-        pods = [pod for namespace in namespaces for pod in place.cluster.list_objects(_PODS, namespace)]
+        pods = [pod for namespace in namespaces for pod in place.cluster.list_objects(PODS, namespace)]
         found = self._ask(pods, targets.proxy, lambda target: self._proxy(place.asker, target), settle=settle)
         served = "" if place is self._places[0] else place.cluster.mesh
         return tuple(replace(entry, served=served) for entry in found)
@@ -338,7 +337,7 @@ class Rollout:
             own = {key: metadata[key] for key in ("name", "namespace", "uid")}
             body = {"apiVersion": "v1", "kind": "Pod", "metadata": {**own, "annotations": {ANNOTATION: self._version}}}
             try:
-                self._cluster.apply(_PODS, body, manager=_FIELD_MANAGER)
+                self._cluster.apply(PODS, body, manager=_FIELD_MANAGER)
             except _STOPPING:
                 raise
             except KubeError:

@@ -24,14 +24,13 @@ from typing import Any, Protocol
 
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.cluster import Applier, Getter
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import ConflictError, KubeError
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import SECRETS, Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import CONFIG_MAPS, SECRETS, Resource
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import CustodyError
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.store import LEDGER, Blobs, Changes, T
 
 FIELD_MANAGER = "multimesh.istio"
 _CLAIMING_MANAGER = "multimesh.istio-claim"
 
-_CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps", namespaced=True)
 _WRITE = "multimesh.istio/write"
 """Annotation that tells one's own write from another one's of the same content."""
 
@@ -136,7 +135,7 @@ class SecretStore:
 
     def _chunks(self) -> Iterator[dict[str, Any]]:
         for index in itertools.count():
-            chunk = self.cluster.get(_CONFIG_MAPS, self.namespace, self._chunk_name(index))
+            chunk = self.cluster.get(CONFIG_MAPS, self.namespace, self._chunk_name(index))
             if chunk is None:
                 return
             yield chunk
@@ -178,7 +177,7 @@ class SecretStore:
             if held is not None and (closed[index] or (last and seen.texts[index] == piece)):
                 continue
             content = {"data": {LEDGER: piece.decode("ascii")}, **({} if last else {"immutable": True})}
-            self._put(_CONFIG_MAPS, self._chunk_name(index), held, content)
+            self._put(CONFIG_MAPS, self._chunk_name(index), held, content)
 
     def _put(
         self, resource: Resource, name: str, seen: Mapping[str, Any] | None, content: Mapping[str, Any]

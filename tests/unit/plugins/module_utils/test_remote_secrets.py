@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.multimesh.istio.plugins.module_utils import remote_secrets
-from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import SECRETS, Resource
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import CONFIG_MAPS, SECRETS, Resource
 from ansible_collections.multimesh.istio.plugins.module_utils.remote_secrets import (
     NAMESPACE,
     Outcome,
@@ -235,3 +235,16 @@ def test_a_token_is_never_in_what_is_shown(control_plane: Cluster, remote: Clust
     found = run(control_plane, remote)
     assert found.token
     assert found.token.text not in repr(found) + str(found.before) + str(found.after) + repr(found.token)
+
+
+@pytest.mark.parametrize("data", [{}, {"secrets.json": "["}, {"secrets.json": "7"}])
+def test_a_record_that_somebody_changed(control_plane: Cluster, data: dict[str, str]) -> None:
+    body = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": remote_secrets.RECORD, "namespace": NAMESPACE},
+        "data": data,
+    }
+    control_plane.apply(CONFIG_MAPS, body, manager="somebody")
+    with pytest.raises(RemoteSecretError, match=r"^south-a: .*is not what this collection wrote\. Restore"):
+        remote_secrets.recorded(control_plane)
