@@ -203,8 +203,8 @@ def recorded(control_plane: Getter) -> list[str]:
         return sorted(str(name) for name in json.loads(found["data"][_NAMES]))
     except (KeyError, TypeError, ValueError):
         raise RemoteSecretError(
-            f"{control_plane.mesh}: ConfigMap {NAMESPACE}/{RECORD}: {_NAMES} is not what this collection wrote. Restore "
-            f"it, or delete the ConfigMap and those Secrets with label {LABEL} that no inventory names."
+            f"{control_plane.mesh}: ConfigMap {NAMESPACE}/{RECORD}: {_NAMES} is not what this collection wrote. Restore"
+            f" it, or delete the ConfigMap and those Secrets with label {LABEL} that no inventory names."
         ) from None
 
 
