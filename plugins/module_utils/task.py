@@ -22,6 +22,7 @@ class Task:
     options: the value of every option, checked against the module's argument_spec.
     warnings: for the user, filled by the module.
     secrets: strings that no output may show, beside those of options with no_log; filled by the module.
+    say: shows the user a line at once, where that is possible.
     """
 
     options: dict[str, Any] = field(repr=False)
@@ -29,6 +30,7 @@ class Task:
     diff: bool = False
     warnings: list[str] = field(default_factory=list)
     secrets: set[str] = field(default_factory=set, repr=False)
+    say: Callable[[str], None] = field(default=lambda _line: None, repr=False)
 
 
 class TaskError(MultimeshError):

@@ -38,6 +38,8 @@ attributes:
   idempotent:
     support: full
 notes:
+  - Whatever takes long says every few seconds how far it is, where it runs inside C(ansible-playbook), which it does
+    for clusters of this machine's own Python (C(ansible_connection=local)).
   - The user needs to list, create, patch and delete the kinds in O(objects), in their namespaces, and to get, create,
     patch and delete the parent. To list the kinds in all namespaces saves requests, and to list namespaces gives
     earlier errors, but neither is needed.
@@ -82,9 +84,9 @@ options:
     default: false
   concurrency:
     description:
-      - Number of requests under way at once.
+      - Number of requests under way at once, at most. There are fewer while the API server refuses some or gets slow.
     type: int
-    default: 8
+    default: 16
   crd_timeout:
     description:
       - Seconds to wait for a CustomResourceDefinition to be established. Not used in check mode, where objects of kinds
@@ -273,6 +275,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.applyset.changes i
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.diff import differences
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.parent import parent_key
 from ansible_collections.multimesh.istio.plugins.module_utils.applyset.plan import Plan
+from ansible_collections.multimesh.istio.plugins.module_utils.applyset.progress import Progress
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import CONNECTION_OPTIONS, Connection
 from ansible_collections.multimesh.istio.plugins.module_utils.task import Task, TaskError, serve
@@ -285,7 +288,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "field_manager": {"type": "str", "default": "multimesh.istio"},
     "force_conflicts": {"type": "bool", "default": False},
-    "concurrency": {"type": "int", "default": 8},
+    "concurrency": {"type": "int", "default": 16},
     "crd_timeout": {"type": "int", "default": 60},
     "max_deletions": {"type": "int"},
     "details": {"type": "bool", "default": False},
@@ -327,7 +330,8 @@ def run(task: Task) -> dict[str, Any]:
         assumed_namespaces=frozenset([*options["assume_namespaces"], options["namespace"]]),
     )
     client = Client.connect(Connection.from_options(options, os.environ), options["concurrency"])
-    applyset = ApplySet(client, parent_key(options["namespace"], options["name"]), settings)
+    progress = Progress(task.say, f"{client.mesh}: set {options['name']}")
+    applyset = ApplySet(client, parent_key(options["namespace"], options["name"]), settings, written=progress.written)
     objects = options["objects"] if options["state"] == "present" else None
     task.secrets.update(secret_values(objects or []))
     expected = options["expected"]

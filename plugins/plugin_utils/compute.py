@@ -5,26 +5,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
+from ansible import context
 from ansible.errors import AnsibleError
 from ansible.utils.display import Display
-from ansible_collections.multimesh.istio.plugins.module_utils import rbac
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
-from ansible_collections.multimesh.istio.plugins.module_utils.federation import admissions as admitted
-from ansible_collections.multimesh.istio.plugins.module_utils.federation import compute, dns
-from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import Object, identity
-from ansible_collections.multimesh.istio.plugins.module_utils.model.inventory import parse
-from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import nearest
-from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Inventory
-from ansible_collections.multimesh.istio.plugins.plugin_utils.raw_inventory import raw_inventory
+from ansible_collections.multimesh.istio.plugins.plugin_utils.raw_inventory import decoded, inventory_texts
+from ansible_collections.multimesh.istio.plugins.plugin_utils.shared import shared
 
-T = TypeVar("T")
+# The model and the federation are imported where they are needed. Ansible compiles a collection's code anew in every
+# process, and most processes find that another one has computed what they want.
+if TYPE_CHECKING:
+    from ansible_collections.multimesh.istio.plugins.module_utils import rbac
+    from ansible_collections.multimesh.istio.plugins.module_utils.model.types import Inventory
+
+Object = dict[str, Any]
+Ask = Callable[["Inventory", str], Any]
+"""What is to be known of one cluster, by its host name."""
 
 # The last inventory of this process by its content: plugins of one task mostly ask for the same.
-_memo: dict[tuple[str, bool, tuple[str, ...]], Inventory] = {}
+_memo: dict[str, Inventory] = {}
 
 
 def objects(
@@ -41,57 +46,50 @@ def objects(
     without: hosts that are about to leave the federation.
     Raises AnsibleError for everything a user can act on.
     """
-
-    def federate(inventory: Inventory, hosts: tuple[str, ...]) -> list[Object]:
-        found = [(host, compute.federation(inventory, host)) for host in hosts]
+    question = _Question(hostvars, term, groups, allow_unknown_addresses, without)
+    found = question.ask("federation", lambda inventory, host: _core().federation(inventory, host))
+    with _as_ansible_errors():
         return [item for item in _union(term, found) if kind in (None, item["kind"])]
-
-    return _run(hostvars, term, federate, allow_unknown_addresses, groups, without)
 
 
 def mesh_config(hostvars: Mapping[str, Any], host: str) -> dict[str, Any]:
     """Settings of the control plane of one cluster, see ``compute.mesh_config``."""
-    return _run(hostvars, host, lambda inventory, hosts: compute.mesh_config(inventory, _single(host, hosts)), True)
+    question = _Question(hostvars, host, allow_unknown_addresses=True)
+    return question.single("mesh_config", lambda inventory, name: _core().mesh_config(inventory, name))
 
 
 def ingress_certificates(hostvars: Mapping[str, Any], host: str, without: Sequence[str]) -> list[dict[str, Any]]:
     """What the Ingresses of one cluster are to be served with, see ``compute.ingress_certificates``."""
-
-    def ask(inventory: Inventory, hosts: tuple[str, ...]) -> list[dict[str, Any]]:
-        return compute.ingress_certificates(inventory, _single(host, hosts))
-
-    return _run(hostvars, host, ask, True, without=without)
+    question = _Question(hostvars, host, None, True, without)
+    found: list[dict[str, Any]] = question.single(
+        "ingress_certificates", lambda inventory, name: _core().ingress_certificates(inventory, name)
+    )
+    return found
 
 
 def edges(hostvars: Mapping[str, Any], term: str, allow_unknown_addresses: bool = False) -> list[dict[str, Any]]:
     """Who of a cluster or mesh may call what elsewhere, see ``compute.edges``."""
-    return _run(
-        hostvars,
-        term,
-        lambda inventory, hosts: [edge for host in hosts for edge in compute.edges(inventory, host)],
-        allow_unknown_addresses,
-    )
+    question = _Question(hostvars, term, allow_unknown_addresses=allow_unknown_addresses)
+    found = question.ask("edges", lambda inventory, host: _core().edges(inventory, host))
+    return [edge for _host, of_host in found for edge in of_host]
 
 
 def dns_hosts(
     hostvars: Mapping[str, Any], host: str, allow_unknown_addresses: bool = False, without: Sequence[str] = ()
 ) -> dict[str, list[str]]:
     """Addresses of the hosts that one cluster imports, see ``dns.hosts``."""
+    from ansible_collections.multimesh.istio.plugins.module_utils.federation import dns
 
-    def ask(inventory: Inventory, hosts: tuple[str, ...]) -> dict[str, list[str]]:
-        return dns.hosts(inventory.clusters[host if host in inventory.clusters else _single(host, hosts)])
-
-    return _run(hostvars, host, ask, allow_unknown_addresses, without=without)
+    question = _Question(hostvars, host, None, allow_unknown_addresses, without)
+    return question.single("dns_hosts", lambda inventory, name: dns.hosts(inventory.clusters[name]), share=False)
 
 
 def admissions(hostvars: Mapping[str, Any], term: str, allow_unknown_addresses: bool = False) -> list[dict[str, Any]]:
     """Who may call the exports of a cluster or mesh, see ``admissions.admissions``."""
-    return _run(
-        hostvars,
-        term,
-        lambda inventory, hosts: [entry for host in hosts for entry in admitted.admissions(inventory, host)],
-        allow_unknown_addresses,
-    )
+    from ansible_collections.multimesh.istio.plugins.module_utils.federation import admissions as admitted
+
+    question = _Question(hostvars, term, allow_unknown_addresses=allow_unknown_addresses)
+    return [entry for _host, found in question.ask("admissions", admitted.admissions) for entry in found]
 
 
 def rights(
@@ -99,71 +97,132 @@ def rights(
 ) -> list[Object]:
     """Manifests of the rights that a part of the collection needs in one cluster, see ``rbac``."""
 
-    def ask(inventory: Inventory, hosts: tuple[str, ...]) -> list[Object]:
-        granted = rbac.permissions(inventory, _single(host, hosts), part, names)
-        return rbac.manifests(part, granted, names, subject)
+    from ansible_collections.multimesh.istio.plugins.module_utils import rbac
 
-    return _run(hostvars, host, ask, True)
+    def ask(inventory: Inventory, name: str) -> list[Object]:
+        return rbac.manifests(part, rbac.permissions(inventory, name, part, names), names, subject)
+
+    return _Question(hostvars, host, allow_unknown_addresses=True).single("rights", ask, share=False)
 
 
-def _run(
-    hostvars: Mapping[str, Any],
-    term: str,
-    ask: Callable[[Inventory, tuple[str, ...]], T],
-    allow_unknown_addresses: bool,
-    groups: Mapping[str, Sequence[str]] | None = None,
-    without: Sequence[str] = (),
-) -> T:
-    if not isinstance(term, str):
-        raise AnsibleError(f"expected the name of a host or a mesh, found {term!r}")
-    if not isinstance(hostvars, Mapping):
-        raise AnsibleError("expected hostvars, for example: hostvars | multimesh.istio.federation('west')")
-    raw = raw_inventory(hostvars, groups)
+class _Question:
+    """Something to be known of a cluster or a mesh, of an inventory as Ansible has it at this moment.
+
+    Raises AnsibleError for everything a user can act on.
+    """
+
+    def __init__(
+        self,
+        hostvars: Mapping[str, Any],
+        term: str,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        allow_unknown_addresses: bool = False,
+        without: Sequence[str] = (),
+    ) -> None:
+        if not isinstance(term, str):
+            raise AnsibleError(f"expected the name of a host or a mesh, found {term!r}")
+        if not isinstance(hostvars, Mapping):
+            raise AnsibleError("expected hostvars, for example: hostvars | multimesh.istio.federation('west')")
+        self._term = term
+        self._texts = inventory_texts(hostvars, groups)
+        self._allow = allow_unknown_addresses
+        self._without = tuple(sorted(without))
+        # One digest for each host, as texts of hosts that follow one another could be cut elsewhere.
+        parts = [str(self._allow), *self._without, "", *(part for item in sorted(self._texts.items()) for part in item)]
+        digests = b"".join(hashlib.sha256(part.encode()).digest() for part in parts)
+        self._state = hashlib.sha256(digests).hexdigest()[:32]
+
+    def ask(self, what: str, ask: Ask, share: bool = True) -> list[tuple[str, Any]]:
+        """The answers for every cluster that is meant, with its host name.
+
+        what: names the question and the function together.
+        share: keep the answers of all clusters for the other processes of the run.
+        """
+        with _as_ansible_errors():
+            hosts = self._hosts()
+        return self._ask(hosts, what, ask, share)
+
+    def _ask(self, hosts: Iterable[str], what: str, ask: Ask, share: bool) -> list[tuple[str, Any]]:
+        with _as_ansible_errors():
+            answers = [(host, *self._answer(what, ask, host, share)) for host in hosts]
+        for warning in (warning for _host, _answer, warnings in answers for warning in warnings):
+            Display().warning(warning)
+        return [(host, answer) for host, answer, _warnings in answers]
+
+    def single(self, what: str, ask: Ask, share: bool = True) -> Any:
+        """The same of one cluster; of a host and a mesh of one name the host is meant."""
+        with _as_ansible_errors():
+            hosts = [self._term] if self._term in self._texts else self._hosts()
+            if len(hosts) > 1:
+                raise MultimeshError(
+                    f"{self._term}: this mesh has several clusters. Ask for one of the hosts {', '.join(hosts)}."
+                )
+        return self._ask(hosts, what, ask, share)[0][1]
+
+    def _hosts(self) -> list[str]:
+        meshes = shared(self._state, "meshes", "all", lambda: iter([("all", self._inventory().meshes)]))
+        if self._term in meshes:
+            return list(meshes[self._term])
+        if self._term in self._texts:
+            return [self._term]
+        from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import nearest
+
+        raise MultimeshError(
+            f"{self._term}: no mesh and no host of group 'meshes'. {nearest(self._term, {*meshes, *self._texts})}."
+        )
+
+    def _answer(self, what: str, ask: Ask, host: str, share: bool) -> tuple[Any, list[str]]:
+        def answers(hosts: Iterable[str]) -> Iterator[tuple[str, Any]]:
+            inventory = self._inventory()
+            for name in hosts:
+                yield name, [ask(inventory, name), list(inventory.clusters[name].warnings)]
+
+        if not share:
+            [(_name, (answer, warnings))] = answers([host])
+            return answer, warnings
+        # Whoever has chosen some of the hosts does not wait for the rest.
+        hosts = [host] if context.CLIARGS.get("subset") else sorted(self._texts)
+        answer, warnings = shared(self._state, what, host, lambda: answers(hosts))
+        return answer, warnings
+
+    def _inventory(self) -> Inventory:
+        if self._state not in _memo:
+            from ansible_collections.multimesh.istio.plugins.module_utils.model import inventory as model
+
+            inventory = model.parse(decoded(self._texts), self._allow, self._without)
+            _memo.clear()
+            _memo[self._state] = inventory
+        return _memo[self._state]
+
+
+def _core() -> ModuleType:
+    from ansible_collections.multimesh.istio.plugins.module_utils.federation import compute
+
+    return compute
+
+
+@contextlib.contextmanager
+def _as_ansible_errors() -> Iterator[None]:
     try:
-        inventory = _parse(raw, allow_unknown_addresses, tuple(sorted(without)))
-        hosts = _hosts(inventory, term)
-        result = ask(inventory, hosts)
+        yield
     except MultimeshError as error:
         raise AnsibleError(str(error)) from error
-    for host in hosts:
-        for warning in inventory.clusters[host].warnings:
-            Display().warning(warning)
-    return result
 
 
-def _parse(raw: dict[str, Any], allow_unknown_addresses: bool, without: tuple[str, ...]) -> Inventory:
-    key = json.dumps(raw, sort_keys=True, default=repr), allow_unknown_addresses, without
-    if key not in _memo:
-        inventory = parse(raw, allow_unknown_addresses, without)
-        _memo.clear()
-        _memo[key] = inventory
-    return _memo[key]
-
-
-def _hosts(inventory: Inventory, term: str) -> tuple[str, ...]:
-    if term in inventory.meshes:
-        return inventory.meshes[term]
-    if term in inventory.clusters:
-        return (term,)
-    raise MultimeshError(
-        f"{term}: no mesh and no host of group 'meshes'. {nearest(term, {*inventory.meshes, *inventory.clusters})}."
-    )
-
-
-def _single(term: str, hosts: tuple[str, ...]) -> str:
-    if len(hosts) > 1:
-        raise MultimeshError(f"{term}: this mesh has several clusters. Ask for one of the hosts {', '.join(hosts)}.")
-    return hosts[0]
+def _identity(item: Object) -> tuple[str, str, str]:
+    return item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]
 
 
 def _union(term: str, found: list[tuple[str, list[Object]]]) -> list[Object]:
     """Objects of all clusters of a mesh, those that are alike once."""
+    if len(found) == 1:
+        return found[0][1]
     union: dict[tuple[str, str, str], tuple[str, Object]] = {}
     for host, items in found:
         for item in items:
-            first, other = union.setdefault(identity(item), (host, item))
+            first, other = union.setdefault(_identity(item), (host, item))
             if other != item:
-                kind, namespace, name = identity(item)
+                kind, namespace, name = _identity(item)
                 raise MultimeshError(
                     f"{term}: {kind} {namespace}/{name} differs between the clusters {first} and {host}."
                     f" Ask for one of the hosts {', '.join(host for host, _items in found)}."

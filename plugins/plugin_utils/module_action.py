@@ -54,7 +54,7 @@ class ModuleAction(ActionBase):  # type: ignore[misc]  # which ships no types
         spec, required_if = self.MODULE.ARGUMENT_SPEC, getattr(self.MODULE, "REQUIRED_IF", None)
         checked = ArgumentSpecValidator(spec, required_if=required_if).validate(plain(arguments))
         options = checked.validated_parameters
-        task = Task(options, self._task.check_mode, self._task.diff)
+        task = Task(options, self._task.check_mode, self._task.diff, say=self._display.display)
         task.secrets.update(str(options[name]) for name, one in spec.items() if one.get("no_log") and options.get(name))
         if checked.error_messages:
             unknown = isinstance(checked.errors[0], UnsupportedError)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -14,10 +15,21 @@ from ansible.errors import AnsibleError
 GROUP = "meshes"
 PREFIX = "mesh_"
 FACTS = "federation_mesh_info"
+_TEMPLATE = ("{{", "{%", "{#")
 
 
 def raw_inventory(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
-    """Raw inventory of every host in group ``meshes``, see docs/architecture.md.
+    """Raw inventory of every host in group ``meshes``, see docs/architecture.md. As ``inventory_texts``, decoded."""
+    return decoded(inventory_texts(hostvars, groups))
+
+
+def decoded(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Raw inventory out of the JSON texts of its hosts."""
+    return {"hosts": {name: json.loads(text) for name, text in texts.items()}}
+
+
+def inventory_texts(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]] | None = None) -> dict[str, str]:
+    """The raw inventory as one JSON text for each host: most who ask only want to know whether it is still the same.
 
     hostvars: Ansible's ``hostvars``, or plain mappings of the same shape. Plain hosts without ``group_names`` count
         as members of ``meshes``.
@@ -25,29 +37,52 @@ def raw_inventory(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str
     Raises AnsibleError naming host and variable if a value cannot be templated.
     """
     names: Iterable[str] = hostvars if groups is None else groups.get(GROUP, ())
-    hosts = {}
+    texts = {}
     for name in names:
         variables = hostvars[name]
         member_of = _read(name, variables, "group_names", [GROUP])
         if GROUP in member_of:
-            hosts[str(name)] = _host(str(name), variables, member_of)
-    if not hosts:
+            texts[str(name)] = _host(str(name), variables, member_of)
+    if not texts:
         raise AnsibleError(f"The inventory has no host in group '{GROUP}'. Add one host per cluster to this group.")
-    return {"hosts": hosts}
+    return texts
 
 
-def _host(name: str, variables: Mapping[str, Any], member_of: list[str]) -> dict[str, Any]:
-    found = {}
-    for key in list(variables):
-        if key.startswith(PREFIX):
-            value = _read(name, variables, key)
-            if not _is_result(value):
-                found[str(key)] = value
+def _host(name: str, variables: Mapping[str, Any], member_of: list[str]) -> str:
+    wanted = [key for key in variables if key.startswith(PREFIX)]
+    # What Ansible's view of a host reads from, not templated yet: looking at every value through the view takes a
+    # hundred times as long as turning the whole into JSON.
+    source = getattr(variables, "_vars", None)
+    if isinstance(source, Mapping):
+        text = _literal(_entry(source, wanted, member_of))
+        if text is not None:
+            return text
+        # Most values need no template even where one of them does.
+        literals = {key: text for key in (*wanted, FACTS) if key in source and (text := _literal(source[key]))}
+    else:
+        literals = {}
+    values = {
+        key: json.loads(literals[key]) if key in literals else _read(name, variables, key) for key in (*wanted, FACTS)
+    }
+    return json.dumps(_entry(values, wanted, member_of), default=repr)
+
+
+def _entry(values: Mapping[str, Any], wanted: Iterable[str], member_of: list[str]) -> dict[str, Any]:
+    found = {str(key): values[key] for key in wanted if not _is_result(values[key])}
     entry: dict[str, Any] = {"vars": found, "groups": sorted(member_of)}
-    result = _read(name, variables, FACTS)
+    result = values.get(FACTS)
     if _is_result(result) and isinstance(result.get("mesh"), dict) and not _is_useless(result):
         entry["facts"] = result["mesh"]
     return entry
+
+
+def _literal(value: Any) -> str | None:
+    """JSON of a value in which there is nothing to template or to decrypt, None of any other."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):
+        return None
+    return None if any(mark in text for mark in _TEMPLATE) else text
 
 
 def _read(host: str, variables: Mapping[str, Any], key: str, default: Any = None) -> Any:

@@ -54,6 +54,7 @@ from ansible_collections.multimesh.istio.plugins.module_utils.kube.errors import
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.resources import CONFIG_MAPS, NAMESPACES, Resource
 
 _T = TypeVar("_T")
+_PAGE = 1000  # members read at once, for the sake of the API server's memory
 _POLL = 0.3  # seconds between looks for a kind that is not served yet
 
 
@@ -71,14 +72,14 @@ class Settings:
 
     manager: field manager of server-side apply.
     force_conflicts: take fields over from other managers.
-    concurrency: requests under way at once.
+    concurrency: requests under way at once, at most.
     crd_timeout: seconds to wait until a kind is served.
     assumed_namespaces: in a plan only, namespaces that will exist when it is carried out.
     """
 
     manager: str = "multimesh.istio"
     force_conflicts: bool = False
-    concurrency: int = 8
+    concurrency: int = 16
     crd_timeout: float = 60
     assumed_namespaces: frozenset[str] = frozenset()
 
@@ -131,13 +132,16 @@ class ApplySet:
         settings: Settings,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        written: Callable[[int, int], None] = lambda _done, _all: None,
     ) -> None:
+        """written: told after every write how many are done, and of how many; one call at a time."""
         self._cluster = cluster
         self._mesh = cluster.mesh
         self._key = key
         self._settings = settings
         self._clock = clock
         self._sleep = sleep
+        self._written = written
         self._empty = Parent(key)
 
     def prepare(self, objects: Sequence[Any] | None, *, check_mode: bool = False, whole: bool = False) -> Prepared:
@@ -256,7 +260,7 @@ class ApplySet:
             if item.key not in present and item.key.group_kind in resources:
                 missing[resources[item.key.group_kind], item.key.namespace].add(item.key)
         batches = self._parallel(
-            sorted(missing), lambda place: self._list_live(place[0], place[1] or None, metadata_only=True)
+            sorted(missing), lambda place: self._list_live(place[0], place[1] or None, metadata_only=True, page=_PAGE)
         )
         sought = {key for keys in missing.values() for key in keys}
         others = {live.key: live for batch in batches for live in batch if live.key in sought}
@@ -265,14 +269,14 @@ class ApplySet:
 
     def _list_members(self, resource: Resource, scope: Sequence[str], selector: str) -> list[Live]:
         if not resource.namespaced:
-            return self._list_live(resource, None, label_selector=selector)
+            return self._list_live(resource, None, label_selector=selector, page=_PAGE)
         if len(scope) > 1:
             try:
-                everywhere = self._list_live(resource, None, label_selector=selector)
+                everywhere = self._list_live(resource, None, label_selector=selector, page=_PAGE)
                 return [live for live in everywhere if live.key.namespace in scope]
             except ForbiddenError:
                 pass  # rights in these namespaces only
-        batches = [self._list_live(resource, namespace, label_selector=selector) for namespace in scope]
+        batches = [self._list_live(resource, namespace, label_selector=selector, page=_PAGE) for namespace in scope]
         return [live for batch in batches for live in batch]
 
     def _list_live(self, resource: Resource, namespace: str | None, **query: Any) -> list[Live]:
@@ -414,7 +418,7 @@ class _Run:
         except KubeError as error:
             raise _redacted(error, item.body) from None
         with self._lock:
-            self._done.add(item.key)
+            self._count(item.key)
             if live and after["metadata"].get("resourceVersion") == live.body["metadata"].get("resourceVersion"):
                 self.untouched.add(item.key)
 
@@ -422,7 +426,12 @@ class _Run:
         resource = self._resources[live.key.group_kind]
         self._cluster.delete(resource, live.key.namespace or None, live.key.name, live.uid)
         with self._lock:
-            self._done.add(live.key)
+            self._count(live.key)
+
+    def _count(self, key: ObjectKey) -> None:
+        plan = self._prepared.plan
+        self._done.add(key)
+        self._owner._written(len(self._done), len(plan.create) + len(plan.change) + len(plan.delete))
 
     def _all(self, batch: Sequence[_T], task: Callable[[_T], None]) -> None:
         """Every task of a batch, then the errors of all of them as one ApplyError."""

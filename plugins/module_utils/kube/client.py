@@ -41,9 +41,11 @@ class Client:
 
     @classmethod
     def connect(cls, connection: Connection, concurrency: int = 8) -> Client:
-        """Raises CredentialsError and MissingLibraryError; nothing is sent yet."""
+        """concurrency: requests under way at once, at most.
+
+        Raises CredentialsError and MissingLibraryError; nothing is sent yet."""
         credentials = open_connection(connection, max(concurrency, 4))
-        return cls(Transport(credentials, connection.request_timeout), connection.mesh)
+        return cls(Transport(credentials, connection.request_timeout, concurrency=concurrency), connection.mesh)
 
     def find(self, group: str, kind: str, version: str | None = None) -> Resource | None:
         """How the server serves a kind, None when it does not."""

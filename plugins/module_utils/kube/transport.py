@@ -15,8 +15,10 @@ from urllib.parse import urlencode
 
 from ansible_collections.multimesh.istio.plugins.module_utils.kube import errors
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import Credentials
+from ansible_collections.multimesh.istio.plugins.module_utils.kube.pace import Pace
 
 _RETRIED = (429, 500, 502, 503, 504)
+_REFUSED = (429, 503)  # too much is under way
 _ATTEMPTS = 6
 _FIRST_PAUSE = 0.2  # seconds; doubled each time
 _CONNECT_TIMEOUT = 10.0  # seconds
@@ -40,9 +42,11 @@ class Transport:
         request_timeout: float,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        concurrency: int = 8,
     ) -> None:
         self._credentials = credentials
         self._timeout = request_timeout
+        self._pace = Pace(concurrency, clock)
         self._clock = clock
         self._sleep = sleep
 
@@ -75,14 +79,17 @@ class Transport:
             left = max(deadline - self._clock(), 0.1)
             pause = _FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.8, 1.2)  # noqa: S311
             try:
-                response = self._credentials.pool.request(
-                    method,
-                    url,
-                    body=payload,
-                    headers=self._headers(content_type if payload is not None else None, accept),
-                    timeout=Timeout(connect=min(_CONNECT_TIMEOUT, left), read=left),
-                    retries=False,
-                )
+                with self._pace.turn() as turn:
+                    turn.refused = True  # unless it is answered
+                    response = self._credentials.pool.request(
+                        method,
+                        url,
+                        body=payload,
+                        headers=self._headers(content_type if payload is not None else None, accept),
+                        timeout=Timeout(connect=min(_CONNECT_TIMEOUT, left), read=left),
+                        retries=False,
+                    )
+                    turn.refused = response.status in _REFUSED
             except HTTPError as cause:
                 failure: errors.KubeError = errors.unreachable(call, self._credentials.server, _reason(cause))
                 if _certificate_problem(cause):

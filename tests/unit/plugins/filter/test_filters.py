@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.utils.display import Display
 from ansible_collections.multimesh.istio.plugins.filter import (
@@ -22,6 +24,7 @@ from ansible_collections.multimesh.istio.plugins.filter import (
     service_entries,
     virtual_services,
 )
+from ansible_collections.multimesh.istio.plugins.module_utils.model import inventory
 from ansible_collections.multimesh.istio.plugins.plugin_utils import compute
 
 PLUGINS = {
@@ -130,11 +133,12 @@ def test_warnings_concern_the_cluster_that_was_asked_for(monkeypatch: pytest.Mon
     assert shown == ["west: east was not reached and nothing is remembered of it: east/books/reviews is left out"]
 
 
-def test_an_inventory_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inventory_is_parsed_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     parsed: list[Any] = []
-    original = compute.parse
-    monkeypatch.setattr(compute, "parse", lambda *arguments: parsed.append(1) or original(*arguments))
+    original = inventory.parse
+    monkeypatch.setattr(inventory, "parse", lambda *arguments: parsed.append(1) or original(*arguments))
     monkeypatch.setattr(compute, "_memo", {})
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
     for name in ("federation", "service_entries", "edges"):
         use(name, HOSTVARS, "west")
     assert len(parsed) == 1
