@@ -46,8 +46,8 @@ e2e: ## end-to-end tests on the lab
 fuzz: ## 5,000 spoiled bundles, judged by the collection and by Go, OpenSSL and Envoy
 	@$(MAIN) python -m tests.run fuzz
 
-bench: ## measurements, with plots
-	@$(MAIN) python -m tests.bench
+bench: ## measurements, written to docs/bench.md; some of them, for example: make bench PART=compute
+	@PART="$(PART)" $(MAIN) python -m tests.bench
 
 soak: ## the long runs: load, kill points, fuzz
 	@$(MAIN) python -m tests.run soak

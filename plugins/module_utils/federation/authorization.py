@@ -171,6 +171,8 @@ def narrowing(admissions: frozenset[Admission]) -> list[tuple[Object, list[Objec
     set around it may do, so each set needs one rule, which leaves out the smaller sets within it.
     """
     found: list[tuple[Object, list[Object]]] = []
+    if all(admission.methods is None and admission.paths is None for admission in admissions):
+        return found
     sets = sorted({admission.callers for admission in admissions})
     for callers in sets:
         operations = _denied(admission for admission in admissions if admission.callers.contains(callers))

@@ -36,8 +36,22 @@ def config_map(
         service = {**_service(export), "ports": ports, "selector": dict(export.selector)}
         peers.setdefault(export.cluster, {"gateway_addresses": [], "services": []})["services"].append(service)
     kept = {KEY: peers, CONSUMERS_KEY: sorted(set(consumers))}
-    data = {key: json.dumps(value, indent=2, sort_keys=True) + "\n" for key, value in kept.items() if value}
+    data = {key: _text(value) for key, value in kept.items() if value}
     return [build("v1", "ConfigMap", ROOT_NAMESPACE, NAME, {"data": data})] if data else []
+
+
+def _text(kept: dict[str, dict[str, Any]] | list[str]) -> str:
+    """JSON with a line for each Service, for people who read a diff; json.dumps with indent is ten times as slow."""
+    if isinstance(kept, list):
+        return json.dumps(kept, indent=2) + "\n"
+    blocks = []
+    for host, facts in sorted(kept.items()):
+        services = ",\n".join(f"    {json.dumps(service, sort_keys=True)}" for service in facts["services"])
+        addresses = json.dumps(facts["gateway_addresses"])
+        blocks.append(
+            f'{json.dumps(host)}: {{\n  "gateway_addresses": {addresses},\n  "services": [\n{services}\n  ]}}'
+        )
+    return "{" + ",\n".join(blocks) + "}\n"
 
 
 def _facts(sources: list[Source]) -> dict[str, Any]:

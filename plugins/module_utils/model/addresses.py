@@ -72,16 +72,18 @@ def check_address_ranges(notes: Notes, sites: Sequence[Site]) -> None:
         for site in sites
         for text in site.gateway_addresses or (site.facts.gateway_addresses if site.facts else ())
     ]
+    inside: dict[IPv4Network, list[tuple[Site, str]]] = {}  # hardly ever is there more than one range
     for site in sites:
-        for other, text in gateways:
-            if site.address_range and _holds(site.address_range, text):
-                notes.note(
-                    site.host,
-                    "mesh_address_range",
-                    f"expected a range with nothing real in it, and {site.address_range} holds the gateway of"
-                    f" {other.host}, {text}",
-                    "Choose another range",
-                )
+        network = site.address_range
+        if network and network not in inside:
+            inside[network] = [(other, text) for other, text in gateways if _holds(network, text)]
+        for other, text in inside[network] if network else ():
+            notes.note(
+                site.host,
+                "mesh_address_range",
+                f"expected a range with nothing real in it, and {network} holds the gateway of {other.host}, {text}",
+                "Choose another range",
+            )
 
 
 def _holds(network: IPv4Network, text: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from functools import cache
 
 from ansible_collections.multimesh.istio.plugins.module_utils.model.types import CLUSTER_DOMAIN
 
@@ -110,6 +111,7 @@ def destination(value: str) -> str | None:
     return None
 
 
+@cache
 def ip(value: str) -> bool:
     """Whether the value is a bare IPv4 or IPv6 address."""
     try:

@@ -485,11 +485,15 @@ class Imported:
 
     @property
     def via(self) -> str:
-        return self.exports[0].via
+        return self._first.via
 
     @property
     def traffic(self) -> Traffic:
-        return self.exports[0].traffic
+        return self._first.traffic
+
+    @property
+    def _first(self) -> Export:
+        return self.local or self.sources[0].export
 
 
 @dataclass(frozen=True)
