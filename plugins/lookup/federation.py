@@ -40,6 +40,11 @@ options:
     type: list
     elements: str
     default: []
+  as_text:
+    description:
+      - Give one text per term, as option O(multimesh.istio.applyset#module:manifest) takes it, instead of a list.
+    type: bool
+    default: false
 notes:
   - Variables that begin with C(mesh_) are read of all hosts in group C(meshes), within C(--limit) or not.
   - What the inventory leaves out is taken from the registered result C(federation_mesh_info) of
@@ -66,9 +71,9 @@ EXAMPLES = r"""
 RETURN = r"""
 _list:
   description:
-    - One list of objects per term, each sorted by kind, namespace and name.
+    - One list of objects per term, each sorted by kind, namespace and name; with O(as_text) one text per term.
   type: list
-  elements: list
+  elements: raw
   sample:
     - - apiVersion: networking.istio.io/v1
         kind: ServiceEntry
@@ -80,6 +85,7 @@ _list:
 from typing import Any
 
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.multimesh.istio.plugins.module_utils.applyset import manifest
 from ansible_collections.multimesh.istio.plugins.plugin_utils.compute import objects
 
 
@@ -90,4 +96,5 @@ class LookupModule(LookupBase):
         allow = self.get_option("allow_unknown_addresses")
         without = self.get_option("without")
         hostvars, groups = variables["hostvars"], variables["groups"]
-        return [objects(hostvars, term, None, allow, groups, without) for term in self._flatten(terms)]
+        found = [objects(hostvars, term, None, allow, groups, without) for term in self._flatten(terms)]
+        return [manifest.write(items) for items in found] if self.get_option("as_text") else found

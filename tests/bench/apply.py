@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.multimesh.istio.plugins.module_utils.applyset import manifest
 from ansible_collections.multimesh.istio.plugins.module_utils.task import Task
 from ansible_collections.multimesh.istio.plugins.modules import applyset
 
@@ -50,7 +51,7 @@ class Bench:
     def write(self, namespace: str, count: int = COUNT, timeout: str = "10s") -> None:
         """The objects of a namespace, as each way reads them."""
         found = objects(count, namespace, timeout)
-        self._objects(namespace).write_text(json.dumps(found))
+        self._objects(namespace).write_text(manifest.write(found))
         self._manifest(namespace).write_text(yaml.dump_all(found, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)))
         settings = {
             "mesh_kubeconfig": str(self.kubeconfig),
@@ -61,7 +62,7 @@ class Bench:
         inventory.write(self._inventory(namespace), {MESH: {}}, **settings)
 
     def _objects(self, namespace: str) -> Path:
-        return self.folder / f"{namespace}.json"
+        return self.folder / f"{namespace}.txt"
 
     def _manifest(self, namespace: str) -> Path:
         return self.folder / f"{namespace}.yml"
@@ -85,7 +86,7 @@ class Bench:
         return {"whole": seconds, "task": seconds, "work": seconds}
 
     def patches(self, namespace: str) -> Times:
-        found = json.loads(self._objects(namespace).read_text())
+        found = manifest.read(self._objects(namespace).read_text())
         return {"work": patches.apply(self.kubeconfig, found, CONNECTIONS)}
 
     def module(self, namespace: str) -> Times:
@@ -96,8 +97,8 @@ class Bench:
 
     def run_module(self, namespace: str) -> dict[str, Any]:
         options = {name: spec.get("default") for name, spec in applyset.ARGUMENT_SPEC.items()}
-        found = json.loads(self._objects(namespace).read_text())
-        options |= {"name": "bench", "namespace": namespace, "objects": found, "kubeconfig": str(self.kubeconfig)}
+        text = self._objects(namespace).read_text()
+        options |= {"name": "bench", "namespace": namespace, "manifest": text, "kubeconfig": str(self.kubeconfig)}
         return applyset.run(Task(options))
 
     # What the API server saw

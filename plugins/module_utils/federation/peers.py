@@ -46,11 +46,10 @@ def _text(kept: dict[str, dict[str, Any]] | list[str]) -> str:
         return json.dumps(kept, indent=2) + "\n"
     blocks = []
     for host, facts in sorted(kept.items()):
+        lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in sorted(facts.items()) if key != "services"]
         services = ",\n".join(f"    {json.dumps(service, sort_keys=True)}" for service in facts["services"])
-        addresses = json.dumps(facts["gateway_addresses"])
-        blocks.append(
-            f'{json.dumps(host)}: {{\n  "gateway_addresses": {addresses},\n  "services": [\n{services}\n  ]}}'
-        )
+        lines.append(f'  "services": [\n{services}\n  ]')
+        blocks.append(f"{json.dumps(host)}: {{\n" + ",\n".join(lines) + "}")
     return "{" + ",\n".join(blocks) + "}\n"
 
 

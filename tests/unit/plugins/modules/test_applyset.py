@@ -104,6 +104,17 @@ def test_absent(call, cluster):
     assert {kind for kind, _namespace, _name in cluster.objects} == {"Namespace"}
 
 
+def test_a_manifest_is_the_same_as_objects(call, cluster):
+    call(config_map("a", x="1"), config_map("b", x="1"))
+    text = "\n---\n".join(json.dumps(config_map(name, x="1")) for name in "ab")
+    assert call(objects=None, manifest=text)["changed"] is False
+    assert call(objects=None, manifest="[]")["plan"]["delete"] == ["ConfigMap shop/a", "ConfigMap shop/b"]
+    writes = cluster.writes
+    assert "manifest is empty" in call(objects=None, manifest="---\n")["msg"]
+    assert "two ways to say the same" in call(config_map("a", x="1"), manifest=text)["msg"]
+    assert cluster.writes == writes
+
+
 def test_null_is_no_empty_list(call, cluster):
     call(config_map("a", x="1"))
     assert "objects is null" in call(objects=None)["msg"]
