@@ -40,6 +40,12 @@ options:
     type: list
     elements: str
     default: []
+  state:
+    description:
+      - What lookup P(multimesh.istio.federation_state#lookup) gave in an earlier task of this run. The objects are those
+        that it has computed, and variables that have changed since are not looked at.
+      - Reading the variables of a hundred hosts takes Ansible longer than all the rest, and every host does it again.
+    type: str
   as_text:
     description:
       - Give one text per term, as option O(multimesh.istio.applyset#module:manifest) takes it, instead of a list.
@@ -96,5 +102,6 @@ class LookupModule(LookupBase):
         allow = self.get_option("allow_unknown_addresses")
         without = self.get_option("without")
         hostvars, groups = variables["hostvars"], variables["groups"]
-        found = [objects(hostvars, term, None, allow, groups, without) for term in self._flatten(terms)]
+        state = self.get_option("state")
+        found = [objects(hostvars, term, None, allow, groups, without, state) for term in self._flatten(terms)]
         return [manifest.write(items) for items in found] if self.get_option("as_text") else found

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from ansible.errors import AnsibleError
 from ansible.utils.display import Display
 from ansible_collections.multimesh.istio.plugins.module_utils.errors import MultimeshError
 from ansible_collections.multimesh.istio.plugins.plugin_utils.raw_inventory import decoded, inventory_texts
-from ansible_collections.multimesh.istio.plugins.plugin_utils.shared import shared
+from ansible_collections.multimesh.istio.plugins.plugin_utils.shared import known, shared
 
 # The model and the federation are imported where they are needed. Ansible compiles a collection's code anew in every
 # process, and most processes find that another one has computed what they want.
@@ -39,17 +40,31 @@ def objects(
     allow_unknown_addresses: bool = False,
     groups: Mapping[str, Sequence[str]] | None = None,
     without: Sequence[str] = (),
+    state: str | None = None,
 ) -> list[Object]:
     """Federation objects of a cluster or a mesh, sorted; those of one kind if asked.
 
     term: a host of group ``meshes``, or a mesh, whose clusters' objects are put together.
     without: hosts that are about to leave the federation.
+    state: what ``federation_state`` gave, to ask about that and not to look at all hosts again.
     Raises AnsibleError for everything a user can act on.
     """
-    question = _Question(hostvars, term, groups, allow_unknown_addresses, without)
-    found = question.ask("federation", lambda inventory, host: _core().federation(inventory, host))
+    question = _Question(hostvars, term, groups, allow_unknown_addresses, without, state)
+    found = question.ask("federation", _federation)
     with _as_ansible_errors():
         return [item for item in _union(term, found) if kind in (None, item["kind"])]
+
+
+def federation_state(
+    hostvars: Mapping[str, Any],
+    hosts: Sequence[str],
+    allow_unknown_addresses: bool,
+    groups: Mapping[str, Sequence[str]],
+    without: Sequence[str],
+) -> str:
+    """Compute the objects of these hosts for every process of the run. Gives the name of the inventory's state."""
+    question = _Question(hostvars, hosts[0], groups, allow_unknown_addresses, without)
+    return question.prepare("federation", _federation, hosts)
 
 
 def mesh_config(hostvars: Mapping[str, Any], host: str) -> dict[str, Any]:
@@ -118,19 +133,37 @@ class _Question:
         groups: Mapping[str, Sequence[str]] | None = None,
         allow_unknown_addresses: bool = False,
         without: Sequence[str] = (),
+        state: str | None = None,
     ) -> None:
         if not isinstance(term, str):
             raise AnsibleError(f"expected the name of a host or a mesh, found {term!r}")
         if not isinstance(hostvars, Mapping):
             raise AnsibleError("expected hostvars, for example: hostvars | multimesh.istio.federation('west')")
         self._term = term
-        self._texts = inventory_texts(hostvars, groups)
+        self._hostvars = hostvars
+        self._groups = groups
         self._allow = allow_unknown_addresses
         self._without = tuple(sorted(without))
+        if state is None or not known(state):
+            state = self._digest()
+        self._state = state
+
+    @cached_property
+    def _texts(self) -> dict[str, str]:
+        return inventory_texts(self._hostvars, self._groups)
+
+    def _digest(self) -> str:
         # One digest for each host, as texts of hosts that follow one another could be cut elsewhere.
         parts = [str(self._allow), *self._without, "", *(part for item in sorted(self._texts.items()) for part in item)]
         digests = b"".join(hashlib.sha256(part.encode()).digest() for part in parts)
-        self._state = hashlib.sha256(digests).hexdigest()[:32]
+        return hashlib.sha256(digests).hexdigest()[:32]
+
+    def prepare(self, what: str, ask: Ask, hosts: Sequence[str]) -> str:
+        """Have the answers for these hosts ready. Gives the state."""
+        with _as_ansible_errors():
+            self._meshes()
+            self._answer(what, ask, hosts[0], hosts)
+        return self._state
 
     def ask(self, what: str, ask: Ask, share: bool = True) -> list[tuple[str, Any]]:
         """The answers for every cluster that is meant, with its host name.
@@ -144,7 +177,9 @@ class _Question:
 
     def _ask(self, hosts: Iterable[str], what: str, ask: Ask, share: bool) -> list[tuple[str, Any]]:
         with _as_ansible_errors():
-            answers = [(host, *self._answer(what, ask, host, share)) for host in hosts]
+            # Whoever has chosen some of the hosts does not wait for the rest.
+            everybody = share and not context.CLIARGS.get("subset")
+            answers = [(host, *self._answer(what, ask, host, None if everybody else [host], share)) for host in hosts]
         for warning in (warning for _host, _answer, warnings in answers for warning in warnings):
             Display().warning(warning)
         return [(host, answer) for host, answer, _warnings in answers]
@@ -152,40 +187,49 @@ class _Question:
     def single(self, what: str, ask: Ask, share: bool = True) -> Any:
         """The same of one cluster; of a host and a mesh of one name the host is meant."""
         with _as_ansible_errors():
-            hosts = [self._term] if self._term in self._texts else self._hosts()
+            hosts = [self._term] if self._is_host() else self._hosts()
             if len(hosts) > 1:
                 raise MultimeshError(
                     f"{self._term}: this mesh has several clusters. Ask for one of the hosts {', '.join(hosts)}."
                 )
         return self._ask(hosts, what, ask, share)[0][1]
 
+    def _meshes(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = shared(
+            self._state, "meshes", "all", lambda: iter([("all", self._inventory().meshes)])
+        )
+        return found
+
+    def _is_host(self) -> bool:
+        return any(self._term in hosts for hosts in self._meshes().values())
+
     def _hosts(self) -> list[str]:
-        meshes = shared(self._state, "meshes", "all", lambda: iter([("all", self._inventory().meshes)]))
+        meshes = self._meshes()
         if self._term in meshes:
             return list(meshes[self._term])
-        if self._term in self._texts:
+        if self._is_host():
             return [self._term]
         from ansible_collections.multimesh.istio.plugins.module_utils.model.reader import nearest
 
-        raise MultimeshError(
-            f"{self._term}: no mesh and no host of group 'meshes'. {nearest(self._term, {*meshes, *self._texts})}."
-        )
+        names = {*meshes, *(host for hosts in meshes.values() for host in hosts)}
+        raise MultimeshError(f"{self._term}: no mesh and no host of group 'meshes'. {nearest(self._term, names)}.")
 
-    def _answer(self, what: str, ask: Ask, host: str, share: bool) -> tuple[Any, list[str]]:
-        def answers(hosts: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    def _answer(
+        self, what: str, ask: Ask, host: str, hosts: Iterable[str] | None, share: bool = True
+    ) -> tuple[Any, list[str]]:
+        """hosts: those whose answers are kept for others on the way, None is all of them."""
+
+        def answers() -> Iterator[tuple[str, Any]]:
             inventory = self._inventory()
-            for name in hosts:
+            for name in inventory.clusters if hosts is None else hosts:
                 yield name, [ask(inventory, name), list(inventory.clusters[name].warnings)]
 
-        if not share:
-            [(_name, (answer, warnings))] = answers([host])
-            return answer, warnings
-        # Whoever has chosen some of the hosts does not wait for the rest.
-        hosts = [host] if context.CLIARGS.get("subset") else sorted(self._texts)
-        answer, warnings = shared(self._state, what, host, lambda: answers(hosts))
+        answer, warnings = shared(self._state, what, host, answers) if share else next(answers())[1]
         return answer, warnings
 
     def _inventory(self) -> Inventory:
+        if self._state not in _memo:
+            self._state = self._digest()  # of what is there now, should somebody ask for more than was prepared
         if self._state not in _memo:
             from ansible_collections.multimesh.istio.plugins.module_utils.model import inventory as model
 
@@ -193,6 +237,10 @@ class _Question:
             _memo.clear()
             _memo[self._state] = inventory
         return _memo[self._state]
+
+
+def _federation(inventory: Inventory, host: str) -> list[Object]:
+    return list(_core().federation(inventory, host))
 
 
 def _core() -> ModuleType:

@@ -32,7 +32,7 @@ def shared(state: str, question: str, name: str, compute: Callable[[], Iterator[
     question: what is asked, also a part of a file's name.
     compute: gives names with their answers, among them the wanted one. Errors are the caller's, and nobody keeps them.
     """
-    folder = Path(constants.DEFAULT_LOCAL_TMP, f"multimesh-{state}")
+    folder = _folder(state)
     wanted = folder / f"{question}-{name}.json"
     with contextlib.suppress(OSError):
         return json.loads(wanted.read_bytes())
@@ -49,6 +49,15 @@ def shared(state: str, question: str, name: str, compute: Callable[[], Iterator[
                 if other == name:
                     found = text
         return None if found is None else json.loads(found)
+
+
+def known(state: str) -> bool:
+    """Whether somebody in this run has asked about this state before."""
+    return _folder(state).is_dir()
+
+
+def _folder(state: str) -> Path:
+    return Path(constants.DEFAULT_LOCAL_TMP, f"multimesh-{state}")
 
 
 @contextlib.contextmanager

@@ -40,5 +40,5 @@ def test_nothing_is_not_an_empty_list(text: str) -> None:
 
 
 def test_what_is_no_yaml() -> None:
-    with pytest.raises(ManifestError, match="manifest is neither YAML nor JSON: .*line "):
+    with pytest.raises(ManifestError, match=r"manifest is neither YAML nor JSON: .*line "):
         read("a: [")
