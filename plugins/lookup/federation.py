@@ -42,8 +42,8 @@ options:
     default: []
   state:
     description:
-      - What lookup P(multimesh.istio.federation_state#lookup) gave in an earlier task of this run. The objects are those
-        that it has computed, and variables that have changed since are not looked at.
+      - What lookup P(multimesh.istio.federation_state#lookup) gave in an earlier task of this run. The objects are
+        those that it has computed, and variables that have changed since are not looked at.
       - Reading the variables of a hundred hosts takes Ansible longer than all the rest, and every host does it again.
     type: str
   as_text:

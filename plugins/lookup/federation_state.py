@@ -11,9 +11,8 @@ version_added: 1.0.0
 author:
   - The multimesh.istio authors (@multimesh)
 description:
-  - Reads the variables of all hosts in group C(meshes), computes the federation objects of every host of the play (of the
-    batch, with C(serial)), and
-    keeps them in Ansible's folder for temporary files until the run ends.
+  - Reads the variables of all hosts in group C(meshes), computes the federation objects of every host of the play,
+    with C(serial) of the batch, and keeps them in Ansible's folder for temporary files until the run ends.
   - Gives a text that names this state of the inventory, for option O(multimesh.istio.federation#lookup:state).
   - Meant for a task with C(run_once).
 options:

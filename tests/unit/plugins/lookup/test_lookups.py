@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.multimesh.istio.plugins.module_utils.applyset import manifest
 
 from tests.unit.plugins.playbook import evaluate
 
@@ -62,6 +63,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "list_as_term": lookup.format("service_entries", "['west', 'osaka'], wantlist=True"),
             "query": "query('multimesh.istio.federation', 'west')",
             "everything": lookup.format("federation", "'west'"),
+            "state": lookup.format("federation_state", ""),
+            "of_a_state": lookup.format("federation", "'west', state=lookup('multimesh.istio.federation_state')"),
+            "of_an_unknown_state": lookup.format("federation", "'west', state='x'"),
+            "as_text": lookup.format("federation", "'west', as_text=true"),
             "by_filter": filtered.format("federation", "'west'"),
             "entries_by_filter": filtered.format("service_entries", "'west'"),
             "rules": filtered.format("destination_rules", "'west'"),
@@ -102,6 +107,15 @@ def test_a_list_per_term(found: dict[str, Any]) -> None:
     assert found["list_as_term"] == [found["one_term"], found["one_cluster_of_a_mesh"]]
     assert found["query"] == [found["everything"]]
     assert found["no_objects"] == []
+
+
+def test_of_a_state_that_an_earlier_task_has_seen(found: dict[str, Any]) -> None:
+    assert len(found["state"]) == 32
+    assert found["of_a_state"] == found["of_an_unknown_state"] == found["everything"]
+
+
+def test_as_text(found: dict[str, Any]) -> None:
+    assert manifest.read(found["as_text"]) == found["everything"]
 
 
 def test_filters_give_the_same_as_lookups(found: dict[str, Any]) -> None:
