@@ -70,7 +70,8 @@ def federation_state(
 def mesh_config(hostvars: Mapping[str, Any], host: str) -> dict[str, Any]:
     """Settings of the control plane of one cluster, see ``compute.mesh_config``."""
     question = _Question(hostvars, host, allow_unknown_addresses=True)
-    return question.single("mesh_config", lambda inventory, name: _core().mesh_config(inventory, name))
+    found: dict[str, Any] = question.single("mesh_config", lambda inventory, name: _core().mesh_config(inventory, name))
+    return found
 
 
 def ingress_certificates(hostvars: Mapping[str, Any], host: str, without: Sequence[str]) -> list[dict[str, Any]]:
@@ -96,7 +97,10 @@ def dns_hosts(
     from ansible_collections.multimesh.istio.plugins.module_utils.federation import dns
 
     question = _Question(hostvars, host, None, allow_unknown_addresses, without)
-    return question.single("dns_hosts", lambda inventory, name: dns.hosts(inventory.clusters[name]), share=False)
+    found: dict[str, list[str]] = question.single(
+        "dns_hosts", lambda inventory, name: dns.hosts(inventory.clusters[name]), share=False
+    )
+    return found
 
 
 def admissions(hostvars: Mapping[str, Any], term: str, allow_unknown_addresses: bool = False) -> list[dict[str, Any]]:
@@ -117,7 +121,8 @@ def rights(
     def ask(inventory: Inventory, name: str) -> list[Object]:
         return rbac.manifests(part, rbac.permissions(inventory, name, part, names), names, subject)
 
-    return _Question(hostvars, host, allow_unknown_addresses=True).single("rights", ask, share=False)
+    found: list[Object] = _Question(hostvars, host, allow_unknown_addresses=True).single("rights", ask, share=False)
+    return found
 
 
 class _Question:

@@ -70,7 +70,7 @@ def _host(name: str, variables: Mapping[str, Any], member_of: list[str]) -> str:
 def _entry(values: Mapping[str, Any], wanted: Iterable[str], member_of: list[str]) -> dict[str, Any]:
     found = {str(key): values[key] for key in wanted if not _is_result(values[key])}
     entry: dict[str, Any] = {"vars": found, "groups": sorted(member_of)}
-    result = values.get(FACTS)
+    result: Any = values.get(FACTS)
     if _is_result(result) and isinstance(result.get("mesh"), dict) and not _is_useless(result):
         entry["facts"] = result["mesh"]
     return entry

@@ -36,7 +36,7 @@ connecting to the API server included; for kubectl and the bare PATCHes it is th
 
 def save(part: str, found: Mapping[str, Any]) -> None:
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"{part}.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    (FOLDER / f"{part}.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 def write() -> None:
