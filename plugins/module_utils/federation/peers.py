@@ -46,7 +46,9 @@ def _text(kept: dict[str, dict[str, Any]] | list[str]) -> str:
         return json.dumps(kept, indent=2) + "\n"
     blocks = []
     for host, facts in sorted(kept.items()):
-        lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in sorted(facts.items()) if key != "services"]
+        lines = [
+            f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in sorted(facts.items()) if key != "services"
+        ]
         services = ",\n".join(f"    {json.dumps(service, sort_keys=True)}" for service in facts["services"])
         lines.append(f'  "services": [\n{services}\n  ]')
         blocks.append(f"{json.dumps(host)}: {{\n" + ",\n".join(lines) + "}")
