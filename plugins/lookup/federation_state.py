@@ -40,9 +40,9 @@ EXAMPLES = r"""
     federation_state: "{{ lookup('multimesh.istio.federation_state') }}"
   run_once: true
 
-- name: Say how many objects this mesh must hold
+- name: Say how many objects the mesh west must hold by that
   ansible.builtin.debug:
-    msg: "{{ lookup('multimesh.istio.federation', inventory_hostname, state=federation_state) | length }}"
+    msg: "{{ lookup('multimesh.istio.federation', 'west', state=federation_state) | length }}"
 """
 
 RETURN = r"""

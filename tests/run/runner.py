@@ -51,11 +51,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a check or of a whole stage."""
+    """What became of a check or of a whole stage. complaints: what is wrong, for the end of everything."""
 
     name: str
     counts: Counts
     seconds: float
+    complaints: Sequence[str] = ()
 
 
 def junit_counter(report: Path) -> Counter:
@@ -118,10 +119,19 @@ def run_check(stage: str, check: Check) -> Result:
     output = log.read_text(errors="replace")
     counts = check.counter(code, output)
     report(f"{counts.passed} passed, {counts.failed} failed, {counts.skipped} skipped")
-    if not counts.good:
-        tail = "\n".join(output.splitlines()[-TAIL_LINES:])
-        say(f"{tail}\n{title} is not good (exit code {code}). The whole log: {log}")
-    return Result(check.name, counts, time.monotonic() - started)
+    complaints = (
+        () if counts.good else (f"{title} is not good (exit code {code}). The whole log: {log}\n{gist(output)}",)
+    )
+    for complaint in complaints:
+        say(complaint)
+    return Result(check.name, counts, time.monotonic() - started, complaints)
+
+
+def gist(output: str) -> str:
+    """The end of an output, and before it the lines in which pytest tells what failed and why."""
+    lines = output.splitlines()
+    said = [line for line in lines[:-TAIL_LINES] if re.match(r"(FAILED|ERROR|E ) ", line)]
+    return "\n".join([*said[-TAIL_LINES:], *lines[-TAIL_LINES:]])
 
 
 def run_stage(name: str, checks: Sequence[Check]) -> Result:
@@ -129,12 +139,18 @@ def run_stage(name: str, checks: Sequence[Check]) -> Result:
     results = [run_check(name, check) for check in checks]
     # A check that ran nothing counts as failed: an empty selection proves nothing.
     counts = [result.counts if sum(result.counts) else Counts(failed=1) for result in results]
-    return Result(name, Counts(*map(sum, zip(*counts, strict=True))), sum(result.seconds for result in results))
+    complaints = [complaint for result in results for complaint in result.complaints]
+    seconds = sum(result.seconds for result in results)
+    return Result(name, Counts(*map(sum, zip(*counts, strict=True))), seconds, complaints)
 
 
 def summary(results: Sequence[Result]) -> str:
-    """The table at the end. Skipped tests count as failed in its last line: what did not run shows nothing."""
-    lines = [f"{'':10} {'passed':>7} {'failed':>7} {'skipped':>7} {'seconds':>8}"]
+    """What is wrong, and the table. Skipped tests count as failed in its last line: what did not run shows nothing.
+
+    What is wrong was said hours before perhaps, and nobody may be left with a table that only counts it.
+    """
+    lines = [complaint for result in results for complaint in result.complaints]
+    lines += [f"{'':10} {'passed':>7} {'failed':>7} {'skipped':>7} {'seconds':>8}"]
     for result in results:
         counts = result.counts
         lines.append(f"{result.name:10} {counts.passed:7} {counts.failed:7} {counts.skipped:7} {result.seconds:8.0f}")

@@ -64,3 +64,11 @@ def test_progress_shows_the_last_line_that_says_something(tmp_path: Path) -> Non
     log = tmp_path / "log"
     log.write_text("\x1b[2m│\x1b[0m TASK [Install istiod] ***\n\x1b[2m│\x1b[0m   ******\n\n")
     assert last_line(log) == "TASK [Install istiod]"
+
+
+def test_what_failed_early_is_told_again_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.run.runner.OUTPUT", tmp_path)
+    command = ["sh", "-c", "echo 'E   assert 1 == 2'; seq 100; echo 'FAILED test_x.py::test_y'; exit 1"]
+    lines = summary([run_stage("a", [Check("bad", command)]), Result("b", Counts(1, 0, 0), 1.0)]).splitlines()
+    assert lines[0] == f"a: bad is not good (exit code 1). The whole log: {tmp_path}/a/bad.log"
+    assert (lines[1], lines[-5]) == ("E   assert 1 == 2", "FAILED test_x.py::test_y")

@@ -35,17 +35,16 @@ def config_map(
         ports = [{**_port(port), "target_port": port.target_port} for port in export.ports]
         service = {**_service(export), "ports": ports, "selector": dict(export.selector)}
         peers.setdefault(export.cluster, {"gateway_addresses": [], "services": []})["services"].append(service)
-    kept = {KEY: peers, CONSUMERS_KEY: sorted(set(consumers))}
-    data = {key: _text(value) for key, value in kept.items() if value}
+    data = {KEY: _text(peers)} if peers else {}
+    if hosts := sorted(set(consumers)):
+        data[CONSUMERS_KEY] = json.dumps(hosts, indent=2) + "\n"
     return [build("v1", "ConfigMap", ROOT_NAMESPACE, NAME, {"data": data})] if data else []
 
 
-def _text(kept: dict[str, dict[str, Any]] | list[str]) -> str:
+def _text(peers: dict[str, dict[str, Any]]) -> str:
     """JSON with a line for each Service, for people who read a diff; json.dumps with indent is ten times as slow."""
-    if isinstance(kept, list):
-        return json.dumps(kept, indent=2) + "\n"
     blocks = []
-    for host, facts in sorted(kept.items()):
+    for host, facts in sorted(peers.items()):
         lines = [
             f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in sorted(facts.items()) if key != "services"
         ]
