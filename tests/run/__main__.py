@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from itertools import chain
 from tests.env.checkout import CHECKOUT
 from tests.lab.api import Lab
 from tests.lab.progress import format_line, say
-from tests.run.runner import OUTPUT, Result, run_stage, summary
+from tests.run.runner import OUTPUT, Result, run_stage, stop, summary
 from tests.run.stages import ALONE, E2E_LAB, IN_ORDER, LONG_STAGES, NEEDS_LAB, ON_CLUSTERS, STAGES
 
 
@@ -41,6 +42,7 @@ def main() -> int:
     if unknown := [name for name in wanted if name not in everything]:
         parser.error(f"no such stage: {', '.join(unknown)}; there are {', '.join(everything)}")
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     lab = build_lab() if NEEDS_LAB.intersection(wanted) else None
 
@@ -67,16 +69,26 @@ def main() -> int:
 
     try:
         with ThreadPoolExecutor() as pool:
-            lanes = list(pool.map(lane, (*ON_CLUSTERS, ())))
+            try:
+                lanes = list(pool.map(lane, (*ON_CLUSTERS, ())))
+            except KeyboardInterrupt:
+                stop()
+                end(lab)  # which a lane may wait for
+                raise
         results = [result for results in (*lanes, run(ALONE)) for result in results]
     finally:
-        if lab is not None and lab.poll() is None:
-            lab.terminate()
-            lab.wait()
+        end(lab)
         if "e2e" in wanted:
             Lab(E2E_LAB).down()
     say(f"\n{time.monotonic() - started:.0f} s, logs in {OUTPUT}\n{summary(results)}")
     return 0 if all(result.counts.good for result in results) else 1
+
+
+def end(lab: subprocess.Popen[bytes] | None) -> None:
+    """End the build, if there is one and it is not finished."""
+    if lab is not None and lab.poll() is None:
+        lab.terminate()
+        lab.wait()
 
 
 def wait_for_lab(lab: subprocess.Popen[bytes]) -> None:

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from xml.etree import ElementTree
 
 from tests.env.checkout import CHECKOUT
@@ -78,6 +82,45 @@ def junit_counter(report: Path) -> Counter:
     return count
 
 
+_under_way: set[subprocess.Popen[bytes]] = set()
+_stopped = threading.Event()
+
+
+@contextlib.contextmanager
+def _started(check: Check, output: IO[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """The process of a check. Raises KeyboardInterrupt if all of them were told to end."""
+    process = subprocess.Popen(
+        check.command,
+        cwd=CHECKOUT,
+        env=check.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        process_group=0,  # or Ctrl-C would reach pytest from the terminal and from stop, and two end its teardown
+    )
+    _under_way.add(process)
+    try:
+        if _stopped.is_set():
+            _interrupt(process)
+        yield process
+    finally:
+        _under_way.discard(process)
+    if _stopped.is_set():
+        raise KeyboardInterrupt
+
+
+def stop() -> None:
+    """End all checks of all threads as Ctrl-C does, so that pytest takes its labs down; nothing begins after that."""
+    _stopped.set()
+    for process in list(_under_way):
+        _interrupt(process)
+
+
+def _interrupt(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+
+
 def last_line(log: Path) -> str:
     """The latest line of a log that says something, without colours and frames, cut to fit a terminal."""
     with log.open("rb") as handle:
@@ -97,25 +140,13 @@ def run_check(stage: str, check: Check) -> Result:
         say(format_line(time.monotonic() - started, None, f"{title}: {text}"))
 
     report("begins")
-    with log.open("w") as handle:
-        process = subprocess.Popen(
-            check.command,
-            cwd=CHECKOUT,
-            env=check.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=handle,
-            stderr=subprocess.STDOUT,
-        )
+    with log.open("w") as handle, _started(check, handle) as process:
         while True:
             try:
                 code = process.wait(BEAT_SECONDS)
                 break
             except subprocess.TimeoutExpired:
                 report(last_line(log))
-            except KeyboardInterrupt:
-                process.terminate()
-                process.wait()
-                raise
     output = log.read_text(errors="replace")
     counts = check.counter(code, output)
     report(f"{counts.passed} passed, {counts.failed} failed, {counts.skipped} skipped")

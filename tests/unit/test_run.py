@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.env.checkout import CHECKOUT
 from tests.run.runner import Check, Counts, Result, junit_counter, last_line, run_stage, summary
 from tests.run.stages import count_sanity
 
@@ -72,3 +76,30 @@ def test_what_failed_early_is_told_again_at_the_end(tmp_path: Path, monkeypatch:
     lines = summary([run_stage("a", [Check("bad", command)]), Result("b", Counts(1, 0, 0), 1.0)]).splitlines()
     assert lines[0] == f"a: bad is not good (exit code 1). The whole log: {tmp_path}/a/bad.log"
     assert (lines[1], lines[-5]) == ("E   assert 1 == 2", "FAILED test_x.py::test_y")
+
+
+def test_a_run_that_is_told_to_end_ends_what_it_started(tmp_path: Path) -> None:
+    script = f"""
+import signal, sys, threading
+from pathlib import Path
+from tests.run import runner
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+runner.OUTPUT = Path({str(tmp_path)!r})
+command = ["sh", "-c", "trap 'echo down; exit 1' INT; echo up; sleep 60"]
+thread = threading.Thread(target=runner.run_check, args=("a", runner.Check("b", command)))
+thread.start()
+try:
+    thread.join()
+except KeyboardInterrupt:
+    runner.stop()
+    thread.join()
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=CHECKOUT, stderr=subprocess.DEVNULL)
+    log = tmp_path / "a" / "b.log"
+    deadline = time.monotonic() + 30
+    while not (log.exists() and log.read_text() == "up\n"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    process.wait(30)
+    assert log.read_text().endswith("down\n")
