@@ -14,12 +14,9 @@ description:
   - Lists for each port that a mesh exports the callers whom the inventory admits, with rules and selections resolved.
   - Used by the playbook C(multimesh.istio.audit), which compares it with the policies in the cluster.
 positional: _input, term
+extends_documentation_fragment:
+  - multimesh.istio.inventory.hostvars
 options:
-  _input:
-    description:
-      - Ansible's C(hostvars), or a mapping of the same shape, host names to variables.
-    type: dict
-    required: true
   term:
     description:
       - Name of a host of group C(meshes), or of a mesh, whose exports are listed.

@@ -17,12 +17,9 @@ description:
   - A host that is the name of a Service of the cluster's own is left out, because the Service has an address.
   - No cluster is contacted.
 positional: _input, host
+extends_documentation_fragment:
+  - multimesh.istio.inventory.hostvars
 options:
-  _input:
-    description:
-      - Ansible's C(hostvars), or a mapping of the same shape, host names to variables.
-    type: dict
-    required: true
   host:
     description:
       - Name of a host of group C(meshes), or of a mesh with a single cluster.

@@ -14,24 +14,15 @@ description:
   - Lists the calls that the inventory allows from one mesh to others, one entry per exporter, host and port.
   - Used by the role P(multimesh.istio.verify#role), which makes these calls.
 positional: _input, term
+extends_documentation_fragment:
+  - multimesh.istio.inventory.hostvars
+  - multimesh.istio.inventory
 options:
-  _input:
-    description:
-      - Ansible's C(hostvars), or a mapping of the same shape, host names to variables.
-    type: dict
-    required: true
   term:
     description:
       - Name of a host of group C(meshes), or of a mesh, whose calls are listed.
     type: str
     required: true
-  allow_unknown_addresses:
-    description:
-      - Whether a gateway whose address nobody knows is named by the placeholder V(pending.<mesh>.invalid),
-        instead of refusing the inventory.
-      - Meant for check mode on clusters that have no gateway yet.
-    type: bool
-    default: false
 seealso:
   - plugin: multimesh.istio.federation
     plugin_type: filter

@@ -14,12 +14,9 @@ description:
   - Lists the certificates for all exports of one cluster that are C(via) C(ingress) and offered to anybody, as module
     M(multimesh.istio.ingress_certificates) takes them.
 positional: _input, host
+extends_documentation_fragment:
+  - multimesh.istio.inventory.hostvars
 options:
-  _input:
-    description:
-      - Ansible's C(hostvars), or a mapping of the same shape, host names to variables.
-    type: dict
-    required: true
   host:
     description:
       - Name of a host of group C(meshes), or of a mesh with a single cluster.

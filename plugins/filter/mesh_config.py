@@ -14,12 +14,9 @@ description:
   - Computes from the inventory what the control plane of one cluster must be set to, so that its mesh can be federated.
   - Used by the role P(multimesh.istio.control_plane#role).
 positional: _input, host
+extends_documentation_fragment:
+  - multimesh.istio.inventory.hostvars
 options:
-  _input:
-    description:
-      - Ansible's C(hostvars), or a mapping of the same shape, host names to variables.
-    type: dict
-    required: true
   host:
     description:
       - Name of a host of group C(meshes), or of a mesh with a single cluster.

@@ -16,12 +16,9 @@ description:
   - The playbook C(multimesh.istio.render) writes them to files. Somebody who may give rights applies those.
   - Namespaces that the manifests name have to exist.
 positional: _input, host, part
+extends_documentation_fragment:
+  - multimesh.istio.inventory.hostvars
 options:
-  _input:
-    description:
-      - Ansible's C(hostvars), or a mapping of the same shape, host names to variables.
-    type: dict
-    required: true
   host:
     description:
       - Name of a host of group C(meshes), or of a mesh with a single cluster.

@@ -16,26 +16,10 @@ description:
   - The whole inventory is validated first. All problems are reported together.
   - No cluster is contacted.
 positional: _input, term
-options:
-  _input:
-    description:
-      - Ansible's C(hostvars), or a mapping of the same shape, host names to variables.
-    type: dict
-    required: true
-  term:
-    description:
-      - Name of a host of group C(meshes), or of a mesh.
-      - For a mesh of several clusters the objects of all of them are put together.
-        If two clusters need different objects of the same name, ask for the hosts instead.
-    type: str
-    required: true
-  allow_unknown_addresses:
-    description:
-      - Whether a gateway whose address nobody knows is named by the placeholder V(pending.<mesh>.invalid),
-        instead of refusing the inventory.
-      - Meant for check mode on clusters that have no gateway yet.
-    type: bool
-    default: false
+extends_documentation_fragment:
+  - multimesh.istio.inventory.hostvars
+  - multimesh.istio.inventory.objects
+  - multimesh.istio.inventory
 seealso:
   - plugin: multimesh.istio.service_entries
     plugin_type: lookup

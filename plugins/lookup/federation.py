@@ -17,6 +17,8 @@ description:
     C(ConfigMap) that remembers its peers.
   - The whole inventory is validated first. All problems are reported together.
   - No cluster is contacted.
+extends_documentation_fragment:
+  - multimesh.istio.inventory
 options:
   _terms:
     description:
@@ -26,13 +28,6 @@ options:
     type: list
     elements: str
     required: true
-  allow_unknown_addresses:
-    description:
-      - Whether a gateway whose address nobody knows is named by the placeholder V(pending.<mesh>.invalid),
-        instead of refusing the inventory.
-      - Meant for check mode on clusters that have no gateway yet.
-    type: bool
-    default: false
   without:
     description:
       - Hosts that are about to leave. What they offer, and what others offer to them, is left out.

@@ -15,6 +15,8 @@ description:
     own, and of every external service that it may use.
   - The whole inventory is validated first. All problems are reported together.
   - No cluster is contacted.
+extends_documentation_fragment:
+  - multimesh.istio.inventory
 options:
   _terms:
     description:
@@ -24,13 +26,6 @@ options:
     type: list
     elements: str
     required: true
-  allow_unknown_addresses:
-    description:
-      - Whether a gateway whose address nobody knows is named by the placeholder V(pending.<mesh>.invalid),
-        instead of refusing the inventory.
-      - Meant for check mode on clusters that have no gateway yet.
-    type: bool
-    default: false
 notes:
   - Variables that begin with C(mesh_) are read of all hosts in group C(meshes), within C(--limit) or not.
   - What the inventory leaves out is taken from the registered result C(federation_mesh_info) of
