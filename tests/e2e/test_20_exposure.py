@@ -66,7 +66,7 @@ def ledger(federation):
     hosts = scenario.hosts()
     hosts["east"]["mesh_exports"].append(LEDGER)
     federation.write_inventory(hosts)
-    federation.play("site").ok()
+    federation.play("federate").ok()
     wait_for(lambda: call(federation, "west", "shop", "cart", "/open/book")[0] == 200, "the listed caller gets in")
     return federation
 

@@ -57,7 +57,7 @@ def share(federation: Federation, **traffic: object) -> None:
     for mesh in EXPORTERS:
         hosts[mesh]["mesh_exports"].append(quotes(**traffic))
     federation.write_inventory(hosts)
-    federation.play("site").ok()
+    federation.play("federate").ok()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def merged(federation):
     wait_for(lambda: answered(federation, "west", 20) == {"east": 20}, "calls go to the preferred mesh")
     yield federation
     federation.write_inventory(scenario.hosts())
-    federation.play("site").ok()
+    federation.play("federate").ok()
     for mesh in EXPORTERS:
         federation.lab.kubectl(mesh, "delete", "deploy/quotes-v1", "service/quotes", "-n", NAMESPACE)
 

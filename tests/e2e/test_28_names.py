@@ -86,7 +86,7 @@ def prepared(federated, before):
     federated.write_inventory(inventory())
     yield federated
     federated.write_inventory(scenario.hosts())
-    federated.play("site", "-e", '{"dns_enabled": false}').ok()
+    federated.play("federate", "-e", '{"dns_enabled": false}').ok()
     clear(federated.lab)
 
 
@@ -136,7 +136,7 @@ def test_what_is_announced_is_what_is_done(runs, before, named):
 
 def test_a_second_run_changes_nothing_and_writes_nothing(named):
     logs = {mesh: AuditLog(named.lab.audit_log(mesh)) for mesh in MESHES}
-    run = named.play("site").ok()
+    run = named.play("federate").ok()
     assert {mesh: counts["changed"] for mesh, counts in run.recap.items()} == dict.fromkeys(MESHES, 0)
     assert {mesh: log.writes() for mesh, log in logs.items()} == {mesh: [] for mesh in MESHES}
 
@@ -281,7 +281,7 @@ def withdrawn(named):
     hosts["east"]["mesh_imports"] = [{"from": "all", "select": "[?service!='stock']"}]
     hosts["north"]["mesh_imports"] = [{"from": "all"}]
     named.write_inventory(hosts)
-    named.play("site").ok()
+    named.play("federate").ok()
     return named
 
 
@@ -325,9 +325,9 @@ def test_a_zone_of_somebody_else_is_refused_before_anything_is_written(withdrawn
 
 def test_without_the_role_the_corefile_has_its_bytes_again(withdrawn, before):
     withdrawn.write_inventory(inventory())
-    withdrawn.play("site", "-e", '{"dns_enabled": false}').ok()
+    withdrawn.play("federate", "-e", '{"dns_enabled": false}').ok()
     assert {mesh: corefile(withdrawn, mesh) for mesh in MESHES} == before
-    run = withdrawn.play("site", "-e", '{"dns_enabled": false}').ok()
+    run = withdrawn.play("federate", "-e", '{"dns_enabled": false}').ok()
     assert {mesh: counts["changed"] for mesh, counts in run.recap.items()} == dict.fromkeys(MESHES, 0)
 
 
@@ -361,7 +361,7 @@ def test_a_file_that_the_corefile_imports(importing, before):
     hosts = inventory()
     hosts["north"] |= {"dns_config_map": "coredns-custom", "dns_key": "multimesh.server", "dns_whole_key": True}
     importing.write_inventory(hosts)
-    importing.play("site", "--limit", "north").ok()
+    importing.play("federate", "--limit", "north").ok()
     assert corefile(importing, "north") == f"{before['north']}import custom/*.server\n"
     held = importing.kubectl_json("north", "get", "configmap", "-n", "kube-system", "coredns-custom")["data"]
     assert list(held) == ["multimesh.server"]
@@ -370,15 +370,15 @@ def test_a_file_that_the_corefile_imports(importing, before):
         return ask(importing, "north", NAMESPACE, PODS["uncaptured"], EAST)[EAST].code == NOERROR
 
     wait_for(resolves, "CoreDNS reads the imported file", 120)
-    assert importing.play("site", "--limit", "north").ok().recap["north"]["changed"] == 0
-    importing.play("site", "--limit", "north", "-e", '{"dns_enabled": false}').ok()
+    assert importing.play("federate", "--limit", "north").ok().recap["north"]["changed"] == 0
+    importing.play("federate", "--limit", "north", "-e", '{"dns_enabled": false}').ok()
     found = importing.kubectl_json("north", "get", "configmaps", "-n", "kube-system")["items"]
     assert "coredns-custom" not in [item["metadata"]["name"] for item in found]
 
 
 def test_a_mesh_that_leaves_is_forgotten_and_forgets(named, before):
     named.write_inventory(inventory())
-    named.play("site").ok()
+    named.play("federate").ok()
     named.play("remove", "-e", '{"remove_meshes": ["north"]}').ok()
     assert corefile(named, "north") == before["north"]
     left = "".join(corefile(named, mesh) for mesh in ("east", "west"))
@@ -397,7 +397,7 @@ def test_rendered_offline_it_is_the_same(named):
     named.write_inventory(hosts)
     folder = named.folder / "rendered-names"
     named.play("render", "-e", f"render_dir={folder}", env={"K8S_AUTH_KUBECONFIG": "/nonexistent"}).ok()
-    named.play("site").ok()
+    named.play("federate").ok()
     for mesh in MESHES:
         objects = list(yaml.safe_load_all((folder / mesh / "federation.yml").read_text()))
         rendered = {

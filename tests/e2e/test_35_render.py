@@ -25,7 +25,7 @@ def offline(federation):
     """The inventory with everything in it that has to be known offline."""
     hosts = scenario.hosts()
     federation.write_inventory(hosts)
-    federation.play("site").ok()
+    federation.play("federate").ok()
     for mesh, values in hosts.items():
         values["mesh_gateway_addresses"] = [federation.lab.node_address(mesh)]
         values["mesh_exports"][0]["selector"] = {"app": "greeter"}

@@ -16,11 +16,11 @@ from tests.e2e.support import AuditLog, held, wait_for
 def test_a_removed_export_takes_exactly_its_objects_along(federation):
     hosts = scenario.hosts()
     federation.write_inventory(hosts)
-    federation.play("site").ok()
+    federation.play("federate").ok()
     before = {mesh: held(federation, mesh) for mesh in MESHES}
     hosts["east"]["mesh_exports"].append(LEDGER)
     federation.write_inventory(hosts)
-    federation.play("site").ok()
+    federation.play("federate").ok()
     during = {mesh: held(federation, mesh) for mesh in MESHES}
     federation.write_inventory(scenario.hosts())
     logs = {mesh: AuditLog(federation.lab.audit_log(mesh)) for mesh in MESHES}
@@ -47,7 +47,7 @@ def test_a_removed_export_takes_exactly_its_objects_along(federation):
 @pytest.mark.load
 def test_removing_a_mesh_costs_the_others_no_request(federation):
     federation.write_inventory(scenario.hosts())
-    federation.play("site").ok()
+    federation.play("federate").ok()
     url = "http://greeter.{}.svc.{}.global/"
     loads = {
         caller: Burst(federation, caller, url.format(NAMESPACE, callee), 50, 40, "4")

@@ -53,7 +53,7 @@ def test_one_api_server_down_stops_only_its_own_mesh(federation):
         "north", "get", "serviceentries", "-n", "istio-system"
     )
     federation.write_inventory(scenario.hosts())
-    federation.play("site").ok()
+    federation.play("federate").ok()
 
 
 @pytest.fixture(scope="module")
