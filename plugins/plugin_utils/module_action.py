@@ -5,7 +5,8 @@
 
 A module as a program of its own takes a second of processor time before it does anything, for starting Python and
 importing the Kubernetes client, for every cluster and every task. Ansible imports an action plugin, and so all this,
-before it forks the workers that run tasks, hence once.
+before it forks the workers that run tasks, hence once. The same goes for what filters and lookups need, which every
+worker would have to compile again: Ansible keeps no bytecode of collections.
 """
 
 from __future__ import annotations
@@ -24,8 +25,15 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.multimesh.istio.plugins.module_utils.task import Task, answer
 from ansible_collections.multimesh.istio.plugins.plugin_utils.raw_inventory import plain
 
-with contextlib.suppress(ImportError):  # the module says what is missing
-    importlib.import_module("kubernetes.client")
+_COLLECTION = "ansible_collections.multimesh.istio.plugins.module_utils"
+for _wanted in (
+    "kubernetes.client",
+    f"{_COLLECTION}.rbac",
+    f"{_COLLECTION}.coredns.block",
+    f"{_COLLECTION}.model.inventory",
+):
+    with contextlib.suppress(ImportError):  # the module says what is missing
+        importlib.import_module(_wanted)
 
 _INVOCATION_SHOWN = 3
 """From this verbosity on Ansible shows the options of a module."""

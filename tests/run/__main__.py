@@ -13,13 +13,12 @@ import time
 from collections import deque
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 
 from tests.env.checkout import CHECKOUT
 from tests.lab.api import Lab
 from tests.lab.progress import format_line, say
 from tests.run.runner import OUTPUT, Result, run_stage, stop, summary
-from tests.run.stages import ALONE, E2E_LAB, IN_ORDER, LONG_STAGES, NEEDS_LAB, ON_CLUSTERS, STAGES
+from tests.run.stages import ALONE, E2E_LAB, FIRST, IN_ORDER, LANES, LAST, LONG_STAGES, NEEDS_LAB, STAGES
 
 
 def build_lab() -> subprocess.Popen[bytes]:
@@ -33,7 +32,7 @@ def build_lab() -> subprocess.Popen[bytes]:
 def main() -> int:
     """Run the stages; 0 if everything ran and passed.
 
-    Lanes side by side, each with its clusters first, one with none; then what has to run alone.
+    Two lanes side by side; then what has to run alone.
     """
     everything = STAGES | LONG_STAGES
     parser = argparse.ArgumentParser(prog="python -m tests.run", description=__doc__)
@@ -54,12 +53,12 @@ def main() -> int:
             results.append(run_stage(name, everything[name]()))
         return results
 
-    waiting: deque[Collection[str]] = deque([IN_ORDER])  # the longest first
-    placed = {*chain(*ON_CLUSTERS), *ALONE, *IN_ORDER}
-    waiting.extend((name,) for name in everything if name not in placed)
+    placed = {*FIRST, *IN_ORDER, *LAST, *ALONE}
+    others = [(name,) for name in everything if name not in placed]
+    waiting: deque[Collection[str]] = deque([FIRST, IN_ORDER, *others, *((name,) for name in LAST)])
 
-    def lane(first: Collection[str]) -> list[Result]:
-        results = run(first)
+    def lane(_number: int) -> list[Result]:
+        results: list[Result] = []
         while True:
             try:
                 names = waiting.popleft()
@@ -70,7 +69,7 @@ def main() -> int:
     try:
         with ThreadPoolExecutor() as pool:
             try:
-                lanes = list(pool.map(lane, (*ON_CLUSTERS, ())))
+                lanes = list(pool.map(lane, range(LANES)))
             except KeyboardInterrupt:
                 stop()
                 end(lab)  # which a lane may wait for

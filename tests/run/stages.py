@@ -10,7 +10,6 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from itertools import chain
 from pathlib import Path
 
 from tests.env import venv
@@ -190,10 +189,13 @@ STAGES: dict[str, Callable[[], list[Check]]] = {
     "load": load,
 }
 LONG_STAGES = {"soak": soak}
-ON_CLUSTERS = (("e2e",), ("api", "molecule"))
-"""They wait a lot, so these run side by side, and what needs the processor alone beside them."""
+LANES = 2
+"""More would make each other slower: the clusters' programs and Ansible's forks keep two processors busy."""
+FIRST = ("e2e",)
+"""The longest. What needs no cluster runs beside it, for clusters take half a processor even when nobody uses them."""
+LAST = ("api", "molecule")
 IN_ORDER = ("oldest", "newest")
 """The second compares with the first."""
 ALONE = ("load", "soak")
 """Requests are counted there, and a machine that is busy with something else loses some."""
-NEEDS_LAB = frozenset({*chain(*ON_CLUSTERS), *ALONE, "fuzz"})
+NEEDS_LAB = frozenset({*FIRST, *LAST, *ALONE, "fuzz"})

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible_collections.multimesh.istio.plugins.plugin_utils import raw_inventory as reader
 from ansible_collections.multimesh.istio.plugins.plugin_utils.raw_inventory import plain, raw_inventory
 
 
@@ -114,3 +115,16 @@ def test_a_value_that_cannot_be_resolved_is_named() -> None:
 def test_no_clusters(hostvars: Any, groups: Any) -> None:
     with pytest.raises(AnsibleError, match="no host in group 'meshes'"):
         raw_inventory(hostvars, groups)
+
+
+@pytest.mark.parametrize(("parent", "seen"), [(None, "new"), (object(), "old")])
+def test_only_a_worker_which_has_one_task_remembers_what_it_read(
+    monkeypatch: pytest.MonkeyPatch, parent: object, seen: str
+) -> None:
+    monkeypatch.setattr(reader, "parent_process", lambda: parent)
+    monkeypatch.setattr(reader, "_last", None)
+    hostvars = {"east": {"mesh_name": "old"}}
+    raw_inventory(hostvars)
+    hostvars["east"]["mesh_name"] = "new"
+    assert raw_inventory(hostvars)["hosts"]["east"]["vars"] == {"mesh_name": seen}
+    assert raw_inventory({"east": {"mesh_name": "other"}})["hosts"]["east"]["vars"] == {"mesh_name": "other"}
