@@ -339,6 +339,13 @@ held_crls:
   type: list
   elements: str
   sample: []
+ingress_certificates:
+  description:
+    - How many certificates of Ingresses were made under the mesh's CA,
+      see M(multimesh.istio.ingress_certificates).
+  returned: with O(step=issue), unless something is to be signed elsewhere
+  type: int
+  sample: 0
 crl_numbers:
   description:
     - Authority key identifiers (hexadecimal) and numbers of the revocation lists that this mesh holds, as module
@@ -382,7 +389,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.client import Client
 from ansible_collections.multimesh.istio.plugins.module_utils.kube.connection import CONNECTION_OPTIONS, Connection
-from ansible_collections.multimesh.istio.plugins.module_utils.pki import public
+from ansible_collections.multimesh.istio.plugins.module_utils.pki import ingress, public
 from ansible_collections.multimesh.istio.plugins.module_utils.pki.custody.base import (
     IntermediateProfile,
     RootProfile,
@@ -485,6 +492,8 @@ def run(task: Task) -> dict[str, Any]:
         return {**result, "changed": True, "pending": str(pending)}
     task.warnings.extend((*outcome.warnings, *(f"{client.mesh}: {warning}" for warning in client.warnings)))
     result |= public.result(outcome, now)
+    if options["step"] == "issue":
+        result["ingress_certificates"] = len(ingress.recorded(client))
     if task.diff:
         header = f"{client.mesh}: Secret istio-system/cacerts"
         result["diff"] = {

@@ -193,6 +193,11 @@ def ensure(cluster: Cluster, request: Request, now: datetime, *, check: bool) ->
     return Outcome(changed, tuple(made), tuple(warnings))
 
 
+def recorded(cluster: Getter) -> tuple[Wanted, ...]:
+    """The certificates that were made here, of which some may be gone. Raises MultimeshError and KubeError."""
+    return _read_record(cluster).entries
+
+
 def refuse_other_roots(cluster: Getter, root: x509.Certificate) -> None:
     """Refuse to go on while a certificate of an Ingress is under another root than this one.
 
