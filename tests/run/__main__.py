@@ -18,7 +18,7 @@ from tests.env.checkout import CHECKOUT
 from tests.lab.api import Lab
 from tests.lab.progress import format_line, say
 from tests.run.runner import OUTPUT, Result, run_stage, stop, summary
-from tests.run.stages import ALONE, E2E_LAB, FIRST, IN_ORDER, LANES, LAST, LONG_STAGES, NEEDS_LAB, STAGES
+from tests.run.stages import ALONE, E2E_LAB, IN_ORDER, LANES, LONG_STAGES, NEEDS_LAB, ON_CLUSTERS, STAGES
 
 
 def build_lab() -> subprocess.Popen[bytes]:
@@ -53,9 +53,10 @@ def main() -> int:
             results.append(run_stage(name, everything[name]()))
         return results
 
-    placed = {*FIRST, *IN_ORDER, *LAST, *ALONE}
+    placed = {*ON_CLUSTERS, *IN_ORDER, *ALONE}
     others = [(name,) for name in everything if name not in placed]
-    waiting: deque[Collection[str]] = deque([FIRST, IN_ORDER, *others, *((name,) for name in LAST)])
+    first, second, last = ((name,) for name in ON_CLUSTERS)
+    waiting: deque[Collection[str]] = deque([first, IN_ORDER, second, *others, last])
 
     def lane(_number: int) -> list[Result]:
         results: list[Result] = []

@@ -191,11 +191,11 @@ STAGES: dict[str, Callable[[], list[Check]]] = {
 LONG_STAGES = {"soak": soak}
 LANES = 2
 """More would make each other slower: the clusters' programs and Ansible's forks keep two processors busy."""
-FIRST = ("e2e",)
-"""The longest. What needs no cluster runs beside it, for clusters take half a processor even when nobody uses them."""
-LAST = ("api", "molecule")
+ON_CLUSTERS = ("api", "e2e", "molecule")
+"""Clusters take half a processor even when nobody uses them. Those of the first are gone before the second brings up
+its own, which stay for what runs alone in the end."""
 IN_ORDER = ("oldest", "newest")
 """The second compares with the first."""
 ALONE = ("load", "soak")
 """Requests are counted there, and a machine that is busy with something else loses some."""
-NEEDS_LAB = frozenset({*FIRST, *LAST, *ALONE, "fuzz"})
+NEEDS_LAB = frozenset({*ON_CLUSTERS, *ALONE, "fuzz"})
