@@ -55,7 +55,7 @@ def core(size: Size) -> dict[str, float]:
         found: dict[str, float] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         return found
 
-    best = min((run("time") for _ in range(REPEATS)), key=lambda found: found["parse"] + found["federate"])
+    best = min((run("time") for _round in range(REPEATS)), key=lambda found: found["parse"] + found["federate"])
     best["memory"] = run("memory")["memory"]
     best["seconds"] = best["parse"] + best["federate"]
     print(f"  pure computation, {size}: {best['seconds']:.2f} s for {size.edges} edges", flush=True)
