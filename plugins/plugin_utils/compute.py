@@ -262,20 +262,18 @@ def _as_ansible_errors() -> Iterator[None]:
         raise AnsibleError(str(error)) from error
 
 
-def _identity(item: Object) -> tuple[str, str, str]:
-    return item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]
-
-
 def _union(term: str, found: list[tuple[str, list[Object]]]) -> list[Object]:
     """Objects of all clusters of a mesh, those that are alike once."""
     if len(found) == 1:
         return found[0][1]
+    from ansible_collections.multimesh.istio.plugins.module_utils.federation.objects import identity
+
     union: dict[tuple[str, str, str], tuple[str, Object]] = {}
     for host, items in found:
         for item in items:
-            first, other = union.setdefault(_identity(item), (host, item))
+            first, other = union.setdefault(identity(item), (host, item))
             if other != item:
-                kind, namespace, name = _identity(item)
+                kind, namespace, name = identity(item)
                 raise MultimeshError(
                     f"{term}: {kind} {namespace}/{name} differs between the clusters {first} and {host}."
                     f" Ask for one of the hosts {', '.join(host for host, _items in found)}."

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from multiprocessing import parent_process
+from multiprocessing import current_process
 from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible.executor.process.worker import WorkerProcess
 
 GROUP = "meshes"
 PREFIX = "mesh_"
@@ -20,11 +21,6 @@ _TEMPLATE = ("{{", "{%", "{#")
 
 # What was read last: templates of one task ask ten times, and with a hundred hosts each time takes a tenth of a second.
 _last: tuple[object, object, dict[str, str]] | None = None
-
-
-def raw_inventory(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
-    """Raw inventory of every host in group ``meshes``, see docs/architecture.md. As ``inventory_texts``, decoded."""
-    return decoded(inventory_texts(hostvars, groups))
 
 
 def decoded(texts: Mapping[str, str]) -> dict[str, Any]:
@@ -44,7 +40,7 @@ def inventory_texts(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[s
     if _last is not None and _last[0] is hostvars and _last[1] is groups:
         return _last[2]
     texts = _texts(hostvars, groups)
-    if parent_process() is not None:  # a worker, which runs one task for one host, and ends
+    if isinstance(current_process(), WorkerProcess):  # which runs one task for one host, and ends
         _last = (hostvars, groups, texts)
     return texts
 

@@ -8,13 +8,10 @@ Ways take turns, so that whatever else the machine does meets all of them, and t
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +24,13 @@ from tests.bench import inventory, patches
 from tests.bench.ansible import play
 from tests.bench.machine import take
 from tests.bench.objects import objects
+from tests.e2e.api.cluster import WRITES, Audit
 from tests.lab.api import Lab
 
 MESH = "bench"
 COUNT = int(os.environ.get("MULTIMESH_BENCH_OBJECTS", "1000"))
 ROUNDS = int(os.environ.get("MULTIMESH_BENCH_ROUNDS", "2"))
 CONNECTIONS = 16
-WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 LISTS = frozenset({"list", "watch"})
 
 Times = dict[str, float]
@@ -101,21 +98,13 @@ class Bench:
         options |= {"name": "bench", "namespace": namespace, "manifest": text, "kubeconfig": str(self.kubeconfig)}
         return applyset.run(Task(options))
 
-    # What the API server saw
-
-    @contextlib.contextmanager
-    def counted(self, found: Counter[str]) -> Iterator[None]:
-        """Requests of the collection within the block, from the audit log: ``lists``, ``reads`` and ``writes``."""
-        log = Path(self.lab.audit_log(MESH))
-        offset = log.stat().st_size
-        yield
-        time.sleep(1.5)  # it is written in batches of at most a second
-        with log.open() as lines:
-            lines.seek(offset)
-            for event in map(json.loads, lines):
-                if event.get("userAgent") == "multimesh.istio" and event["stage"] == "ResponseComplete":
-                    verb = event["verb"]
-                    found["writes" if verb in WRITES else "lists" if verb in LISTS else "reads"] += 1
+    def counted(self, namespace: str) -> dict[str, int]:
+        """What the API server was asked in a run of the module, as its audit log has it."""
+        audit = Audit(Path(self.lab.audit_log(MESH)))
+        self.run_module(namespace)
+        verbs = [request.partition(" ")[0] for request in audit.requests()]
+        writes, lists = (sum(verb in some for verb in verbs) for some in (WRITES, LISTS))
+        return {"reads": len(verbs) - writes - lists, "lists": lists, "writes": writes}
 
 
 def measure() -> dict[str, Any]:
@@ -164,9 +153,6 @@ def _requests(bench: Bench) -> dict[str, dict[str, int]]:
         bench.lab.kubectl(MESH, "create", "namespace", namespace)
         for occasion, timeout in (("first", "10s"), ("unchanged", "10s"), ("one changed", "9s")):
             bench.write(namespace, count, timeout)
-            counted: Counter[str] = Counter()
-            with bench.counted(counted):
-                bench.run_module(namespace)
-            found[f"{count} objects, {occasion}"] = {key: counted[key] for key in ("reads", "lists", "writes")}
-            print(f"  {count} objects, {occasion}: {dict(counted)}", flush=True)
+            counted = found[f"{count} objects, {occasion}"] = bench.counted(namespace)
+            print(f"  {count} objects, {occasion}: {counted}", flush=True)
     return found

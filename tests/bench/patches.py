@@ -17,13 +17,12 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import yaml
 
 from tests.bench.objects import Object
-
-PLURALS = {"ServiceEntry": "serviceentries", "DestinationRule": "destinationrules"}
+from tests.lab.kubeapi import path_of
 
 
 class Server:
@@ -85,7 +84,4 @@ def apply(kubeconfig: Path, objects: Sequence[Object], connections: int) -> floa
 
 
 def _request(item: Object) -> tuple[str, bytes]:
-    metadata = item["metadata"]
-    where = f"/apis/{item['apiVersion']}/namespaces/{metadata['namespace']}/{PLURALS[item['kind']]}"
-    query = "fieldManager=bare&fieldValidation=Strict"
-    return f"{where}/{quote(metadata['name'])}?{query}", json.dumps(item).encode()
+    return f"{path_of(item)}?fieldManager=bare&fieldValidation=Strict", json.dumps(item).encode()

@@ -86,9 +86,9 @@ def _measure(lab: Lab, folder: Path, count: int) -> dict[str, Any]:
     hosts = inventory.write(folder / f"hosts-{count}.json", found, **settings(lab, folder))
     with controllers(lab, list(found)):  # nobody waits for them when nothing is changed
         first = play("multimesh.istio.site", hosts)
-    print(f"  {count} meshes, site, first: {first.whole.seconds:.1f} s", flush=True)
-    _write_files(lab, folder, hosts, list(found))
-    play("site_kubernetes_core", hosts)
+        print(f"  {count} meshes, site, first: {first.whole.seconds:.1f} s", flush=True)
+        _write_files(lab, folder, hosts, list(found))
+        play("site_kubernetes_core", hosts)
     best: dict[str, Any] = {}
     for _round in range(ROUNDS):
         for name, playbook in (("site", "multimesh.istio.site"), ("kubernetes.core", "site_kubernetes_core")):

@@ -71,11 +71,13 @@ def main() -> int:
         with ThreadPoolExecutor() as pool:
             try:
                 lanes = list(pool.map(lane, range(LANES)))
+                # In a thread too, so that this one is there to end it.
+                alone = pool.submit(run, ALONE).result()
             except KeyboardInterrupt:
                 stop()
                 end(lab)  # which a lane may wait for
                 raise
-        results = [result for results in (*lanes, run(ALONE)) for result in results]
+        results = [result for results in (*lanes, alone) for result in results]
     finally:
         end(lab)
         if "e2e" in wanted:

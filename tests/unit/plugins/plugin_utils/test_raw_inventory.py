@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.executor.process.worker import WorkerProcess
 from ansible_collections.multimesh.istio.plugins.plugin_utils import raw_inventory as reader
-from ansible_collections.multimesh.istio.plugins.plugin_utils.raw_inventory import plain, raw_inventory
+from ansible_collections.multimesh.istio.plugins.plugin_utils.raw_inventory import decoded, inventory_texts, plain
+
+
+def raw_inventory(hostvars: Any, groups: Any = None) -> dict[str, Any]:
+    return decoded(inventory_texts(hostvars, groups))
 
 
 class Text(str):
@@ -117,11 +123,17 @@ def test_no_clusters(hostvars: Any, groups: Any) -> None:
         raw_inventory(hostvars, groups)
 
 
-@pytest.mark.parametrize(("parent", "seen"), [(None, "new"), (object(), "old")])
+@pytest.mark.parametrize(
+    ("process", "seen"),
+    [
+        (multiprocessing.Process(), "new"),  # in which somebody's program runs Ansible
+        (WorkerProcess.__new__(WorkerProcess), "old"),
+    ],
+)
 def test_only_a_worker_which_has_one_task_remembers_what_it_read(
-    monkeypatch: pytest.MonkeyPatch, parent: object, seen: str
+    monkeypatch: pytest.MonkeyPatch, process: Any, seen: str
 ) -> None:
-    monkeypatch.setattr(reader, "parent_process", lambda: parent)
+    monkeypatch.setattr(reader, "current_process", lambda: process)
     monkeypatch.setattr(reader, "_last", None)
     hostvars = {"east": {"mesh_name": "old"}}
     raw_inventory(hostvars)
