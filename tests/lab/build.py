@@ -21,8 +21,8 @@ class Artifacts:
     """What the lab's clusters are made of. All paths are absolute and complete."""
 
     bin: Mapping[str, Path]
-    """Programs by name. Built: kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl,
-    istioctl, pilot-agent, pilot-discovery, helm, coredns, fortio, envoy, app, pause. The host's: the keys of
+    """Programs by name. Built: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy,
+    kubectl, istioctl, pilot-agent, pilot-discovery, helm, coredns, fortio, envoy, app, pause. The host's: the keys of
     `packages.PROGRAMS`."""
     images: tuple[str, ...]
     """Fully qualified names of the images in `image_store` (`versions.IMAGE_*`)."""

@@ -36,9 +36,14 @@ class Module:
 KUBERNETES = Module(
     name="kubernetes",
     folder=LAB / "go/kubernetes",
-    programs=tuple(
-        f"k8s.io/kubernetes/cmd/{name}"
-        for name in ("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet")
+    programs=(
+        "multimesh.istio/lab/kubernetes/etcd",
+        "k8s.io/kubernetes/cmd/kube-apiserver",
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+        "k8s.io/kubernetes/cmd/kube-proxy",
+        "k8s.io/kubernetes/cmd/kube-scheduler",
+        "k8s.io/kubernetes/cmd/kubectl",
+        "k8s.io/kubernetes/cmd/kubelet",
     ),
     expected_seconds=560,
     stamps=tuple(

@@ -22,7 +22,6 @@ PROGRAMS = {
     "containerd": "containerd",
     "containerd-shim-runc-v2": "containerd",
     "ctr": "containerd",
-    "etcd": "etcd-server",
     "ip": "iproute2",
     "iptables": "iptables",
     "mmdebstrap": "mmdebstrap",
@@ -37,8 +36,8 @@ PROGRAMS = {
 
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 CNI_PACKAGE = "containernetworking-plugins"
-SERVICES = ("containerd.service", "etcd.service")
-"""Services that the packages would start with the host; the lab runs its own instances instead."""
+SERVICE = "containerd.service"
+"""What a package would start with the host; the lab runs its own instances instead."""
 
 CAPABILITIES = {
     "CAP_CHOWN": 0,
@@ -127,10 +126,8 @@ def _install(packages: list[str]) -> None:
             updated, installed = _apt(["update"]), _apt(install)
             if installed.returncode:
                 raise LabError(f"apt-get could not install {', '.join(packages)}:\n{updated.stderr}{installed.stderr}")
-    if find("systemctl"):
-        for service in SERVICES:
-            if service.removesuffix(".service") in {package.removesuffix("-server") for package in packages}:
-                subprocess.run(["systemctl", "disable", service], capture_output=True, check=False)
+    if find("systemctl") and PROGRAMS["containerd"] in packages:
+        subprocess.run(["systemctl", "disable", SERVICE], capture_output=True, check=False)
 
 
 def _apt(arguments: list[str]) -> subprocess.CompletedProcess[str]:
