@@ -114,6 +114,8 @@ def _read(item: Mapping[str, Any], set_id: str) -> Desired:
 
 def _without_nulls(value: Any) -> Any:
     # null means "not set" in manifests, but would be owned as a field by server-side apply
+    if isinstance(value, str):
+        return value  # as most values are
     if isinstance(value, Mapping):
         return {str(key): _without_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):

@@ -21,6 +21,8 @@ from typing import Any
 _IDENTITY = ("apiVersion", "kind")
 _IDENTITY_METADATA = ("name", "namespace")
 
+_ITSELF = {"."}
+
 MISSING = object()
 
 
@@ -83,11 +85,12 @@ def _applied_part(desired: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compare(desired: Any, live: Any, owned: Mapping[str, Any]) -> Verdict:
-    children = {key: value for key, value in owned.items() if key != "."}
-    if not children:
+    # A thousand objects come here twenty times each: plain loops that stop at the first certain change.
+    if not owned or owned.keys() == _ITSELF:
         return compare_whole(desired, live)
-    if isinstance(desired, Mapping):
-        return _compare_map(desired, live, children)
+    if isinstance(desired, dict):
+        return _compare_map(desired, live, owned)
+    children = {key: value for key, value in owned.items() if key != "."}
     if isinstance(desired, list) and all(key.startswith("k:") for key in children):
         return _compare_associative(desired, live, children)
     if isinstance(desired, list) and all(key.startswith("v:") for key in children):
@@ -95,11 +98,21 @@ def _compare(desired: Any, live: Any, owned: Mapping[str, Any]) -> Verdict:
     return Verdict.CHANGED
 
 
-def _compare_map(desired: Mapping[str, Any], live: Any, children: Mapping[str, Any]) -> Verdict:
-    if {f"f:{key}" for key in desired} != set(children):
+def _compare_map(desired: dict[str, Any], live: Any, owned: Mapping[str, Any]) -> Verdict:
+    if len(desired) != len(owned) - ("." in owned):
         return Verdict.CHANGED
-    below = live if isinstance(live, Mapping) else {}
-    return _worst(_compare(value, below.get(key, MISSING), children[f"f:{key}"]) for key, value in desired.items())
+    below = live if isinstance(live, dict) else {}
+    worst = Verdict.SAME
+    for key, value in desired.items():
+        child = owned.get(f"f:{key}")
+        if child is None:
+            return Verdict.CHANGED
+        verdict = _compare(value, below.get(key, MISSING), child)
+        if verdict is Verdict.CHANGED:
+            return verdict
+        if verdict is Verdict.UNSURE:
+            worst = verdict
+    return worst
 
 
 def _compare_associative(desired: list[Any], live: Any, children: Mapping[str, Any]) -> Verdict:
@@ -150,18 +163,18 @@ def compare_whole(desired: Any, live: Any) -> Verdict:
     if live is MISSING:
         # built-in kinds leave out what is empty; had somebody else removed it, we would no longer own it
         return Verdict.CHANGED if desired else Verdict.SAME
-    if isinstance(desired, Mapping) and isinstance(live, Mapping):
+    if isinstance(desired, dict) and isinstance(live, dict):
         below = _worst(
             # nothing says whether we own an empty value inside
             compare_whole(value, live[key]) if key in live else Verdict.CHANGED if value else Verdict.UNSURE
             for key, value in desired.items()
         )
         # more than we want: a default, or a leftover of what we wanted before
-        return below if set(live) <= set(desired) else _worst([below, Verdict.UNSURE])
+        return below if live.keys() <= desired.keys() else _worst([below, Verdict.UNSURE])
     if isinstance(desired, list) and isinstance(live, list):
         if len(desired) != len(live):
             return Verdict.CHANGED
-        return _worst(compare_whole(*pair) for pair in zip(desired, live, strict=True))
+        return _worst(map(compare_whole, desired, live))
     if desired == live and isinstance(desired, bool) == isinstance(live, bool):
         return Verdict.SAME
     meant = _meaning(desired)
@@ -169,7 +182,13 @@ def compare_whole(desired: Any, live: Any) -> Verdict:
 
 
 def _worst(verdicts: Iterable[Verdict]) -> Verdict:
-    return max(verdicts, key=lambda verdict: verdict.value, default=Verdict.SAME)
+    worst = Verdict.SAME
+    for verdict in verdicts:
+        if verdict is Verdict.CHANGED:
+            return verdict
+        if verdict is Verdict.UNSURE:
+            worst = verdict
+    return worst
 
 
 _QUANTITY = re.compile(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 ID_LABEL = "applyset.kubernetes.io/id"
 PART_OF_LABEL = "applyset.kubernetes.io/part-of"
@@ -19,8 +19,7 @@ KINDS_ANNOTATION = "applyset.kubernetes.io/contains-group-kinds"
 NAMESPACES_ANNOTATION = "applyset.kubernetes.io/additional-namespaces"
 
 
-@dataclass(frozen=True, order=True)
-class GroupKind:
+class GroupKind(NamedTuple):
     """A kind without its version. ``str()`` is its form in annotations, for example ``Gateway.networking.istio.io``."""
 
     group: str
@@ -35,8 +34,7 @@ class GroupKind:
         return cls(group, kind)
 
 
-@dataclass(frozen=True, order=True)
-class ObjectKey:
+class ObjectKey(NamedTuple):
     """One object of a cluster, whatever its version. ``namespace`` is empty for cluster-scoped kinds."""
 
     group_kind: GroupKind
