@@ -13,7 +13,7 @@ author:
 description:
   - Computes from the inventory what the control plane of one cluster must be set to, so that its mesh can be federated.
   - Used by the role P(multimesh.istio.control_plane#role).
-positional: _input, host
+positional: _input, host, state
 extends_documentation_fragment:
   - multimesh.istio.inventory.hostvars
 options:
@@ -22,6 +22,11 @@ options:
       - Name of a host of group C(meshes), or of a mesh with a single cluster.
     type: str
     required: true
+  state:
+    description:
+      - What lookup P(multimesh.istio.federation_state#lookup) gave in an earlier task of this run. The settings are
+        those that it has computed, and variables that have changed since are not looked at.
+    type: str
 seealso:
   - plugin: multimesh.istio.federation
     plugin_type: filter
@@ -90,8 +95,8 @@ from typing import Any
 from ansible_collections.multimesh.istio.plugins.plugin_utils.compute import mesh_config as settings
 
 
-def mesh_config(hostvars: Mapping[str, Any], host: str) -> dict[str, Any]:
-    return settings(hostvars, host)
+def mesh_config(hostvars: Mapping[str, Any], host: str, state: str | None = None) -> dict[str, Any]:
+    return settings(hostvars, host, state)
 
 
 class FilterModule:

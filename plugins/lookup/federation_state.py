@@ -11,9 +11,10 @@ version_added: 1.0.0
 author:
   - The multimesh.istio authors (@multimesh)
 description:
-  - Reads the variables of all hosts in group C(meshes), computes the federation objects of every host of the play,
-    with C(serial) of the batch, and keeps them in Ansible's folder for temporary files until the run ends.
-  - Gives a text that names this state of the inventory, for option O(multimesh.istio.federation#lookup:state).
+  - Reads the variables of all hosts in group C(meshes), computes federation objects and settings of every host of
+    the play, with C(serial) of the batch, and keeps them in Ansible's folder for temporary files until the run ends.
+  - Gives a text that names this state of the inventory, for option O(multimesh.istio.federation#lookup:state)
+    and option O(multimesh.istio.mesh_config#filter:state).
   - Meant for a task with C(run_once).
 options:
   allow_unknown_addresses:

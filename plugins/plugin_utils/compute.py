@@ -62,15 +62,17 @@ def federation_state(
     groups: Mapping[str, Sequence[str]],
     without: Sequence[str],
 ) -> str:
-    """Compute the objects of these hosts for every process of the run. Gives the name of the inventory's state."""
+    """Compute objects and settings of these hosts for every process of the run. Gives the name of the inventory's
+    state."""
     question = _Question(hostvars, hosts[0], groups, allow_unknown_addresses, without)
+    question.prepare("mesh_config", _mesh_config, hosts)
     return question.prepare("federation", _federation, hosts)
 
 
-def mesh_config(hostvars: Mapping[str, Any], host: str) -> dict[str, Any]:
-    """Settings of the control plane of one cluster, see ``compute.mesh_config``."""
-    question = _Question(hostvars, host, allow_unknown_addresses=True)
-    found: dict[str, Any] = question.single("mesh_config", lambda inventory, name: _core().mesh_config(inventory, name))
+def mesh_config(hostvars: Mapping[str, Any], host: str, state: str | None = None) -> dict[str, Any]:
+    """Settings of the control plane of one cluster, see ``compute.mesh_config``. state: as in ``objects``."""
+    question = _Question(hostvars, host, allow_unknown_addresses=True, state=state)
+    found: dict[str, Any] = question.single("mesh_config", _mesh_config)
     return found
 
 
@@ -246,6 +248,11 @@ class _Question:
 
 def _federation(inventory: Inventory, host: str) -> list[Object]:
     return list(_core().federation(inventory, host))
+
+
+def _mesh_config(inventory: Inventory, host: str) -> dict[str, Any]:
+    found: dict[str, Any] = _core().mesh_config(inventory, host)
+    return found
 
 
 def _core() -> ModuleType:

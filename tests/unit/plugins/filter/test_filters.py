@@ -122,6 +122,11 @@ def test_settings_are_known_before_there_is_a_gateway() -> None:
     assert use("mesh_config", hostvars, "east")["admitted_trust_domains"] == ["west.mesh"]
 
 
+def test_of_a_state_nobody_reads_the_variables_again() -> None:
+    state = compute.federation_state(HOSTVARS, ["east", "west"], False, {"meshes": ["east", "west"]}, ())
+    assert use("mesh_config", {}, "west", state) == use("mesh_config", HOSTVARS, "west")
+
+
 def test_warnings_concern_the_cluster_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
     monkeypatch.setattr(Display, "warning", lambda _self, text: shown.append(text))

@@ -76,6 +76,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "one_cluster_of_a_mesh": lookup.format("service_entries", "'osaka'"),
             "with_a_warning": lookup.format("service_entries", "'tokyo'"),
             "config": filtered.format("mesh_config", "'east'"),
+            "config_of_a_state": filtered.format("mesh_config", "'east', lookup('multimesh.istio.federation_state')"),
+            "config_of_an_unknown_state": filtered.format("mesh_config", "'east', state='x'"),
             "edges": filtered.format("edges", "'west'"),
             "plain": (
                 "{'east': {'mesh_gateway_addresses': ['192.0.2.9'], 'mesh_exports': []}, 'west': {}}"
@@ -112,6 +114,7 @@ def test_a_list_per_term(found: dict[str, Any]) -> None:
 def test_of_a_state_that_an_earlier_task_has_seen(found: dict[str, Any]) -> None:
     assert len(found["state"]) == 32
     assert found["of_a_state"] == found["of_an_unknown_state"] == found["everything"]
+    assert found["config_of_a_state"] == found["config_of_an_unknown_state"] == found["config"]
 
 
 def test_as_text(found: dict[str, Any]) -> None:
