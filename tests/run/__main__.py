@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.env.checkout import CHECKOUT
 from tests.lab.api import Lab
 from tests.lab.progress import format_line, say
-from tests.run.runner import OUTPUT, Result, run_stage, stop, summary
+from tests.run.runner import OUTPUT, Result, heed_signals, run_stage, stop, summary
 from tests.run.stages import ALONE, E2E_LAB, IN_ORDER, LANES, LONG_STAGES, NEEDS_LAB, ON_CLUSTERS, STAGES
 
 
@@ -41,7 +40,7 @@ def main() -> int:
     if unknown := [name for name in wanted if name not in everything]:
         parser.error(f"no such stage: {', '.join(unknown)}; there are {', '.join(everything)}")
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    heed_signals()
     started = time.monotonic()
     lab = build_lab() if NEEDS_LAB.intersection(wanted) else None
 

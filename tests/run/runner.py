@@ -109,6 +109,13 @@ def _started(check: Check, output: IO[str]) -> Iterator[subprocess.Popen[bytes]]
         raise KeyboardInterrupt
 
 
+def heed_signals() -> None:
+    """SIGTERM is as Ctrl-C, and checks get SIGINT as it is by default: a shell lets its background jobs ignore it, and
+    what a program ignores its children ignore too."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+
+
 def stop() -> None:
     """End all checks of all threads as Ctrl-C does, so that pytest takes its labs down; nothing begins after that."""
     _stopped.set()

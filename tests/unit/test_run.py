@@ -80,10 +80,10 @@ def test_what_failed_early_is_told_again_at_the_end(tmp_path: Path, monkeypatch:
 
 def test_a_run_that_is_told_to_end_ends_what_it_started(tmp_path: Path) -> None:
     script = f"""
-import signal, sys, threading
+import threading
 from pathlib import Path
 from tests.run import runner
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+runner.heed_signals()
 runner.OUTPUT = Path({str(tmp_path)!r})
 command = ["sh", "-c", "trap 'echo down; exit 1' INT; echo up; sleep 60"]
 thread = threading.Thread(target=runner.run_check, args=("a", runner.Check("b", command)))
@@ -94,7 +94,8 @@ except KeyboardInterrupt:
     runner.stop()
     thread.join()
 """
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=CHECKOUT, stderr=subprocess.DEVNULL)
+    background = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]  # as a shell's background job
+    process = subprocess.Popen([*background, sys.executable, "-c", script], cwd=CHECKOUT, stderr=subprocess.DEVNULL)
     log = tmp_path / "a" / "b.log"
     deadline = time.monotonic() + 30
     while not (log.exists() and log.read_text() == "up\n"):
